@@ -1,0 +1,55 @@
+//! Names, sizes and default capacities of the maps.
+
+use crate::{
+    Backend, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend, L4Address, ParkedFragment, ParkedKey,
+};
+
+/// Changes whenever a row or a map changes its meaning; part of the pin path.
+pub const VERSION: u32 = 1;
+
+/// A map as both sides know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapSpec {
+    /// The symbol in the eBPF object.
+    pub name: &'static str,
+    /// Size of a key in bytes.
+    pub key: usize,
+    /// Size of a value in bytes (of one CPU's, where the map is per CPU).
+    pub value: usize,
+    /// Entries, unless the agent is told otherwise.
+    pub entries: u32,
+}
+
+const fn spec<K, V>(name: &'static str, entries: u32) -> MapSpec {
+    MapSpec { name, key: size_of::<K>(), value: size_of::<V>(), entries }
+}
+
+/// Rows of `FILTERS`; a power of two. 2^14 rows of 64 places keep false alarms under 5 % at 50,000 addresses.
+pub const FILTER_WORDS: u32 = 1 << 14;
+
+/// Address filter: index [`FilterPlace::word`](crate::FilterPlace).
+pub const FILTERS: MapSpec = spec::<u32, FilterWord>("FILTERS", FILTER_WORDS);
+/// VIP, port and protocol to the run of slots.
+pub const FRONTENDS: MapSpec = spec::<L4Address, Frontend>("FRONTENDS", 1 << 16);
+/// One flat array of backend numbers.
+pub const SLOTS: MapSpec = spec::<u32, u32>("SLOTS", 1 << 22);
+/// Backends by number.
+pub const BACKENDS: MapSpec = spec::<u32, Backend>("BACKENDS", 1 << 17);
+/// Addresses at which some backend listens, so that direct connections to them are noticed; the value counts the backends.
+pub const ENDPOINTS: MapSpec = spec::<L4Address, u32>("ENDPOINTS", 1 << 17);
+/// Flows of all hooks.
+pub const FLOWS: MapSpec = spec::<FlowKey, FlowEntry>("FLOWS", 1 << 19);
+/// Datagrams of which fragments are under way.
+pub const FRAGMENTS: MapSpec = spec::<FragmentKey, FragmentEntry>("FRAGMENTS", 1 << 13);
+/// Frames that wait for the first fragment of their datagram.
+pub const PARKED: MapSpec = spec::<ParkedKey, ParkedFragment>("PARKED", 1 << 10);
+/// Counters by service number.
+pub const SERVICE_COUNTERS: MapSpec = spec::<u32, Counters>("SERVICE_COUNTERS", 1 << 16);
+/// Counters by backend number.
+pub const BACKEND_COUNTERS: MapSpec = spec::<u32, Counters>("BACKEND_COUNTERS", 1 << 17);
+/// Packets by reason.
+pub const REASONS: MapSpec = spec::<u32, u64>("REASONS", crate::reason::ROWS);
+
+/// Every map of the datapath.
+pub const MAPS: &[MapSpec] =
+    &[FILTERS, FRONTENDS, SLOTS, BACKENDS, ENDPOINTS, FLOWS, FRAGMENTS, PARKED, SERVICE_COUNTERS, BACKEND_COUNTERS, REASONS];

@@ -1,0 +1,42 @@
+//! The one hash of the datapath: cheap on BPF, where there is no wide multiplication and no rotate.
+
+use crate::Tuple;
+use crate::{Addr, Protocol};
+
+/// Mixes `value` so that each of its bits changes about half of the result's (the finaliser of splitmix64, Steele et al. 2014).
+#[inline(always)]
+pub const fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[inline(always)]
+const fn fold(addr: Addr) -> u64 {
+    let [a, b, c, d] = addr.words();
+    let high = (a as u64) << 32 | b as u64;
+    let low = (c as u64) << 32 | d as u64;
+    // An odd multiplier keeps the halves of an address from cancelling each other.
+    high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
+}
+
+/// The hash that picks a flow's slot: a pure function of the 5-tuple and the seed, so that a lost flow finds its backend again.
+#[inline(always)]
+pub const fn mix_tuple(tuple: &Tuple, protocol: Protocol, seed: u32) -> u32 {
+    let ports = (tuple.src_port.bits() as u64) << 24 | (tuple.dst_port.bits() as u64) << 8 | protocol.0 as u64;
+    let src = fold(tuple.src) ^ (seed as u64) << 32;
+    let hash = mix(src ^ ports).wrapping_add(fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    (mix(hash) >> 32) as u32
+}
+
+/// Scales a 32-bit hash to `0..count` without division (Lemire 2016); `count` must not be 0.
+#[inline(always)]
+pub const fn scale(hash: u32, count: u32) -> u32 {
+    ((hash as u64 * count as u64) >> 32) as u32
+}
+
+/// The hash of an address alone, for the filter.
+#[inline(always)]
+pub(crate) const fn mix_addr(addr: Addr) -> u64 {
+    mix(fold(addr))
+}

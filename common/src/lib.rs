@@ -1,0 +1,30 @@
+//! The rows of Viaduct's BPF maps, shared by the eBPF programs and the agent.
+//!
+//! Everything here is plain memory: `repr(C)`, without hidden padding, checked at compile time. The crate knows
+//! nothing of aya, Kubernetes or packets, and has no dependency, so that it compiles unchanged for BPF and for the host.
+#![no_std]
+
+pub mod abi;
+mod addr;
+mod backend;
+mod config;
+mod counters;
+mod filter;
+mod flow;
+mod fragment;
+mod frontend;
+mod hash;
+mod plain;
+mod reason;
+
+pub use addr::{Addr, L4Address, Port, Protocol};
+pub use backend::{Backend, BackendFlags, BackendId};
+pub use config::{Clock, Config, Lifetimes, Tick};
+pub use counters::Counters;
+pub use filter::{FilterPlace, FilterWord};
+pub use flow::{FlowEntry, FlowFlags, FlowKey, FlowState, Hook, Tuple};
+pub use fragment::{FragmentEntry, FragmentKey, FragmentKind, PARKED_BYTES, PARKED_PER_DATAGRAM, ParkedFragment, ParkedKey};
+pub use frontend::{Frontend, FrontendFlags, ServiceId};
+pub use hash::{mix, mix_tuple, scale};
+pub use plain::Plain;
+pub use reason::Reason;
