@@ -47,6 +47,8 @@ pub const PARKED: MapSpec = spec::<ParkedKey, ParkedFragment>("PARKED", 1 << 10)
 pub const SERVICE_COUNTERS: MapSpec = spec::<u32, Counters>("SERVICE_COUNTERS", 1 << 16);
 /// Counters by backend number.
 pub const BACKEND_COUNTERS: MapSpec = spec::<u32, Counters>("BACKEND_COUNTERS", 1 << 17);
+/// The programs of the stages, by [`stage_index`](crate::stage_index). Rows are descriptors, not memory.
+pub const STAGES: &str = "STAGES";
 /// Packets by reason.
 pub const REASONS: MapSpec = spec::<u32, u64>("REASONS", crate::reason::ROWS);
 

@@ -16,6 +16,7 @@ mod frontend;
 mod hash;
 mod plain;
 mod reason;
+mod stage;
 
 pub use addr::{Addr, L4Address, Port, Protocol};
 pub use backend::{Backend, BackendFlags, BackendId};
@@ -28,3 +29,4 @@ pub use frontend::{Frontend, FrontendFlags, ServiceId};
 pub use hash::{mix, mix_tuple, scale};
 pub use plain::Plain;
 pub use reason::Reason;
+pub use stage::{PROGRAMS, Program, STAGE_ENTRIES, Stage, stage_index};

@@ -66,6 +66,8 @@ reasons! {
     FLOW_MOVED = 18, "flow_moved";
     /// Went on: the source port was changed because the tuple was in use towards that backend.
     PORT_CHANGED = 19, "source_port_changed";
+    /// Dropped: the next stage of the datapath could not be reached. Never expected.
+    STAGE_MISSING = 20, "stage_missing";
 }
 
 /// Rows of `REASONS`: room for reasons to come.

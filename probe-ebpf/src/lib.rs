@@ -1,2 +1,68 @@
-#![no_std]
-//! Datapath.
+//! Viaduct's datapath as a pure library: it compiles for BPF, where the programs in `kernel` call it, and for the host,
+//! where tests do.
+//!
+//! A packet's way through the modules: parse -> flow -> frontend -> slot -> backend -> record flow -> rewrite -> verdict.
+//! Three seams separate it from its surroundings: [`Packet`] (an skb, an xdp buffer, or bytes in a test), [`Tables`] (BPF
+//! maps or hash maps) and [`Env`] (clock and configuration). IPv4 and IPv6 differ in [`Family`] alone.
+//!
+//! The work is cut into five [`Stage`]s. Each reads the packet anew and ends with a verdict or with the name of the next
+//! stage. In the kernel a stage is a program of its own, reached by a tail call: so the first one, which is all that most
+//! packets need, stays small, and each has the 512 bytes of BPF stack for itself.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod checksum;
+mod control;
+mod family;
+mod flow;
+mod fragment;
+pub mod headers;
+mod hot;
+mod icmp;
+mod open;
+mod packet;
+mod parse;
+mod refuse;
+mod rewrite;
+mod select;
+mod send;
+mod tables;
+mod transport;
+mod verdict;
+
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
+
+pub use family::{Family, V4, V6};
+pub use packet::{Cover, Fault, LAST_OFFSET, Packet};
+pub use tables::{Env, Inserted, Released, Tables};
+pub use verdict::{Outcome, Verdict};
+
+use viaduct_common::{Hook, Stage};
+
+/// Runs one stage: decides about the packet, changes it, and records what later packets need; or names the next stage.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables, E: Env>(stage: Stage, hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+    match packet.ethertype() {
+        V4::ETHERTYPE => run_family::<V4, P, T, E>(stage, hook, packet, tables, env),
+        V6::ETHERTYPE => run_family::<V6, P, T, E>(stage, hook, packet, tables, env),
+        _ => Outcome::PASS,
+    }
+}
+
+/// [`run`] for a packet whose family is known.
+#[inline(always)]
+pub fn run_family<F: Family, P: Packet, T: Tables, E: Env>(
+    stage: Stage,
+    hook: Hook,
+    packet: &mut P,
+    tables: &T,
+    env: &E,
+) -> Outcome {
+    match stage {
+        Stage::Hot => hot::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Transport => transport::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Open => open::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Control => control::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Icmp => icmp::process::<F, P, T, E>(hook, packet, tables, env),
+    }
+}

@@ -1,0 +1,335 @@
+//! All that differs between IPv4 and IPv6.
+
+use viaduct_common::{Addr, Plain, Protocol, Reason};
+
+use crate::checksum::{self, Sum};
+use crate::headers::{Extension, Ipv4, Ipv6, Ports};
+use crate::packet::{Fault, Packet};
+use crate::parse::{Part, Walk};
+
+/// An IP version, chosen at compile time.
+pub trait Family: Copy + 'static {
+    /// The fixed header.
+    type Header: Plain;
+    /// Length of the fixed header in bytes.
+    const HEADER: u32 = size_of::<Self::Header>() as u32;
+    /// The Ethernet type, host order.
+    const ETHERTYPE: u16;
+    /// The protocol number of its control messages.
+    const ICMP: Protocol;
+    /// True for IPv6.
+    const IS_V6: bool;
+
+    /// Source address.
+    fn src(header: &Self::Header) -> Addr;
+    /// Destination address.
+    fn dst(header: &Self::Header) -> Addr;
+    /// What follows the fixed header: a protocol, or the first extension header.
+    fn next(header: &Self::Header) -> Protocol;
+    /// True if the payload follows the fixed header at once, and is a whole datagram's.
+    fn is_plain(header: &Self::Header) -> bool;
+    /// Walks over options or extension headers from the header at `start` to the payload. Look at `fault` before the rest.
+    fn walk<P: Packet>(packet: &P, start: u32, header: &Self::Header) -> Walk;
+    /// Writes new addresses into the header at `start`, with the IPv4 checksum updated by `delta`; and, where `ports` are
+    /// given, those right behind the fixed header, in one go.
+    fn store<P: Packet>(packet: &mut P, start: u32, old: &Self::Header, new: &Rewrite) -> Result<(), Fault>;
+    /// The sum of both addresses, as a pseudo-header has it.
+    fn pseudo(header: &Self::Header) -> Sum;
+    /// The header that answers `old`: addresses swapped, `payload` bytes behind it, options and extension headers counted in.
+    fn answer(old: &Self::Header, payload: u16) -> Self::Header;
+    /// A fresh header without options from `src` to `dst`.
+    fn fresh(src: Addr, dst: Addr, protocol: Protocol, payload: u16) -> Self::Header;
+}
+
+/// What [`Family::store`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewrite {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// What the change of addresses adds to a sum.
+    pub delta: u32,
+    /// Ports, if they follow the fixed header.
+    pub ports: Option<Ports>,
+}
+
+/// The time to live and hop limit of packets that the datapath makes.
+const HOPS: u8 = 64;
+
+/// IPv4.
+#[derive(Clone, Copy, Debug)]
+pub struct V4;
+
+impl Family for V4 {
+    type Header = Ipv4;
+    const ETHERTYPE: u16 = 0x0800;
+    const ICMP: Protocol = Protocol::ICMP;
+    const IS_V6: bool = false;
+
+    #[inline(always)]
+    fn src(header: &Ipv4) -> Addr {
+        Addr::from_v4_word(header.src)
+    }
+
+    #[inline(always)]
+    fn dst(header: &Ipv4) -> Addr {
+        Addr::from_v4_word(header.dst)
+    }
+
+    #[inline(always)]
+    fn next(header: &Ipv4) -> Protocol {
+        header.protocol
+    }
+
+    #[inline(always)]
+    fn is_plain(header: &Ipv4) -> bool {
+        const PART: u16 = 0x3fff_u16.to_be();
+        header.version_ihl == 0x45 && header.fragment & PART == 0
+    }
+
+    #[inline(always)]
+    fn walk<P: Packet>(packet: &P, start: u32, header: &Ipv4) -> Walk {
+        const MORE: u16 = 0x2000_u16.to_be();
+        const OFFSET: u16 = 0x1fff_u16.to_be();
+        let length = u32::from(header.version_ihl & 0x0f) * 4;
+        let total = u32::from(u16::from_be(header.total_len));
+        // A total length of 0 is a train of segments beyond 64 KiB (BIG TCP).
+        let sound = header.version_ihl >> 4 == 4 && length >= Self::HEADER && (total == 0 || total >= length);
+        let part = if header.fragment & OFFSET != 0 {
+            Part::Later
+        } else if header.fragment & MORE != 0 {
+            Part::First
+        } else {
+            Part::Whole
+        };
+        let end = if total == 0 { packet.len() } else { packet.len().min(start + total) };
+        Walk {
+            protocol: header.protocol,
+            payload: start + length,
+            end,
+            fault: if sound { Reason(0) } else { Reason::MALFORMED },
+            part,
+            id: u32::from(header.id),
+            datagram: header.protocol,
+        }
+    }
+
+    #[inline(always)]
+    fn store<P: Packet>(packet: &mut P, start: u32, old: &Ipv4, new: &Rewrite) -> Result<(), Fault> {
+        // From the time to live on, so that words stay aligned to each other.
+        let lead = u32::from_ne_bytes([old.ttl, old.protocol.0, 0, 0]);
+        let checksum = checksum::updated(old.checksum, new.delta).to_ne_bytes();
+        let lead = lead | u32::from_ne_bytes([0, 0, checksum[0], checksum[1]]);
+        let [_, _, _, src] = new.src.words();
+        let [_, _, _, dst] = new.dst.words();
+        match new.ports {
+            Some(ports) => packet.store(start + 8, &[lead, src, dst, word(ports)]),
+            None => packet.store(start + 8, &[lead, src, dst]),
+        }
+    }
+
+    #[inline(always)]
+    fn pseudo(header: &Ipv4) -> Sum {
+        Sum::new().add(header.src).add(header.dst)
+    }
+
+    #[inline(always)]
+    fn answer(old: &Ipv4, payload: u16) -> Ipv4 {
+        let mut header = *old;
+        header.total_len = (u16::from(old.version_ihl & 0x0f) * 4 + payload).to_be();
+        header.ttl = HOPS;
+        (header.src, header.dst) = (old.dst, old.src);
+        let lead = |h: &Ipv4| u32::from_ne_bytes([h.ttl, h.protocol.0, 0, 0]);
+        let changed =
+            Sum::new().remove(u32::from(old.total_len)).add(u32::from(header.total_len)).remove(lead(old)).add(lead(&header));
+        header.checksum = checksum::updated(old.checksum, changed.delta());
+        header
+    }
+
+    #[inline(always)]
+    fn fresh(src: Addr, dst: Addr, protocol: Protocol, payload: u16) -> Ipv4 {
+        let mut header = Ipv4 {
+            version_ihl: 0x45,
+            tos: 0,
+            total_len: (Self::HEADER as u16 + payload).to_be(),
+            id: 0,
+            fragment: 0x4000_u16.to_be(),
+            ttl: HOPS,
+            protocol,
+            checksum: 0,
+            src: src.words()[3],
+            dst: dst.words()[3],
+        };
+        header.checksum = Sum::new()
+            .add(u32::from_ne_bytes([header.version_ihl, 0, 0, 0]))
+            .add(u32::from(header.total_len))
+            .add(u32::from(header.fragment))
+            .add(u32::from_ne_bytes([HOPS, protocol.0, 0, 0]))
+            .add(header.src)
+            .add(header.dst)
+            .field();
+        header
+    }
+}
+
+/// IPv6.
+#[derive(Clone, Copy, Debug)]
+pub struct V6;
+
+/// Extension headers that are followed before a packet counts as an attempt to hide something (RFC 8504, section 5.3, lets a node set a limit).
+const EXTENSIONS: usize = 6;
+
+/// IPv6's own protocol numbers (RFC 8200, section 4).
+mod next {
+    use viaduct_common::Protocol;
+
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const AUTHENTICATION: u8 = 51;
+    pub(super) const DESTINATION: u8 = 60;
+
+    /// True if another header follows this one.
+    #[inline(always)]
+    pub(super) fn is_extension(protocol: Protocol) -> bool {
+        matches!(protocol.0, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
+    }
+}
+
+impl Family for V6 {
+    type Header = Ipv6;
+    const ETHERTYPE: u16 = 0x86dd;
+    const ICMP: Protocol = Protocol::ICMPV6;
+    const IS_V6: bool = true;
+
+    #[inline(always)]
+    fn src(header: &Ipv6) -> Addr {
+        Addr::from_words(header.src)
+    }
+
+    #[inline(always)]
+    fn dst(header: &Ipv6) -> Addr {
+        Addr::from_words(header.dst)
+    }
+
+    #[inline(always)]
+    fn next(header: &Ipv6) -> Protocol {
+        header.next
+    }
+
+    #[inline(always)]
+    fn is_plain(header: &Ipv6) -> bool {
+        header.version_class_label.to_ne_bytes()[0] >> 4 == 6 && !next::is_extension(header.next)
+    }
+
+    #[inline(always)]
+    fn walk<P: Packet>(packet: &P, start: u32, header: &Ipv6) -> Walk {
+        let length = u32::from(u16::from_be(header.payload_len));
+        // A payload length of 0 is a train of segments beyond 64 KiB (BIG TCP).
+        let end = if length == 0 { packet.len() } else { packet.len().min(start + Self::HEADER + length) };
+        let mut walk = Walk {
+            protocol: header.next,
+            payload: start + Self::HEADER,
+            end,
+            fault: Reason(0),
+            part: Part::Whole,
+            id: 0,
+            // RFC 8200, section 4.5: addresses and identification alone tell datagrams apart.
+            datagram: Protocol::ANY,
+        };
+        if header.version_class_label.to_ne_bytes()[0] >> 4 != 6 {
+            walk.fault = Reason::MALFORMED;
+            return walk;
+        }
+        if next::is_extension(walk.protocol) {
+            walk.fault = extensions(packet, &mut walk);
+        }
+        walk
+    }
+
+    #[inline(always)]
+    fn store<P: Packet>(packet: &mut P, start: u32, _old: &Ipv6, new: &Rewrite) -> Result<(), Fault> {
+        let (src, dst) = (new.src.words(), new.dst.words());
+        match new.ports {
+            Some(ports) => {
+                let words = [src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3], word(ports)];
+                packet.store(start + 8, &words)
+            }
+            None => packet.store(start + 8, &[src, dst]),
+        }
+    }
+
+    #[inline(always)]
+    fn pseudo(header: &Ipv6) -> Sum {
+        Sum::new().add_addr(Addr::from_words(header.src)).add_addr(Addr::from_words(header.dst))
+    }
+
+    #[inline(always)]
+    fn answer(old: &Ipv6, payload: u16) -> Ipv6 {
+        Ipv6 { payload_len: payload.to_be(), hop_limit: HOPS, src: old.dst, dst: old.src, ..*old }
+    }
+
+    #[inline(always)]
+    fn fresh(src: Addr, dst: Addr, protocol: Protocol, payload: u16) -> Ipv6 {
+        Ipv6 {
+            version_class_label: 0x6000_0000_u32.to_be(),
+            payload_len: payload.to_be(),
+            next: protocol,
+            hop_limit: HOPS,
+            src: src.words(),
+            dst: dst.words(),
+        }
+    }
+}
+
+/// Steps over the extension headers; returns what is wrong with them, or 0. Out of line: few packets have them.
+#[inline(never)]
+fn extensions<P: Packet>(packet: &P, walk: &mut Walk) -> Reason {
+    for _ in 0..EXTENSIONS {
+        let fault = extension(packet, walk);
+        if fault != Reason(0) || walk.part == Part::Later || !next::is_extension(walk.protocol) {
+            return fault;
+        }
+    }
+    Reason::TOO_MANY_HEADERS
+}
+
+/// Steps over one extension header; returns what is wrong with it, or 0.
+#[inline(always)]
+fn extension<P: Packet>(packet: &P, walk: &mut Walk) -> Reason {
+    const OFFSET: u16 = 0xfff8_u16.to_be();
+    const MORE: u16 = 1_u16.to_be();
+    let Some(header) = packet.load::<Extension>(walk.payload) else { return Reason::MALFORMED };
+    let kind = walk.protocol.0;
+    let mut length = (u32::from(header.len) + 1) * 8;
+    if kind == next::ROUTING && header.rest.to_ne_bytes()[1] != 0 {
+        return Reason::SOURCE_ROUTED;
+    }
+    if kind == next::AUTHENTICATION {
+        // RFC 4302, section 2.2: in words of 4 bytes, less 2.
+        length = (u32::from(header.len) + 2) * 4;
+    }
+    if kind == next::FRAGMENT {
+        let Some(id) = packet.load(walk.payload + 4) else { return Reason::MALFORMED };
+        length = 8;
+        walk.id = id;
+        walk.part = if header.rest & OFFSET != 0 {
+            Part::Later
+        } else if header.rest & MORE != 0 {
+            Part::First
+        } else {
+            Part::Whole
+        };
+    }
+    walk.protocol = header.next;
+    walk.payload += length;
+    Reason(0)
+}
+
+#[inline(always)]
+fn word(ports: Ports) -> u32 {
+    let [a, b] = ports.src.bits().to_ne_bytes();
+    let [c, d] = ports.dst.bits().to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}

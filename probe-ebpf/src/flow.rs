@@ -1,0 +1,120 @@
+//! Flows: alive or not, kept alive, kept on course, and their two rows.
+
+use viaduct_common::{Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowState, Hook, L4Address, Protocol, Tick};
+
+use crate::parse::Segment;
+use crate::select;
+use crate::tables::{Env, Tables};
+
+/// True if the flow was seen recently enough.
+#[inline(always)]
+pub(crate) fn is_alive<E: Env>(env: &E, entry: &FlowEntry, now: Tick) -> bool {
+    now.since(entry.seen) <= env.lifetime(entry.state).0
+}
+
+/// The state of `entry` after one more packet.
+#[inline(always)]
+pub(crate) fn next_state(segment: &Segment, entry: &FlowEntry) -> FlowState {
+    if segment.closes() {
+        return FlowState::TCP_CLOSING;
+    }
+    let reply = entry.flags.contains(FlowFlags::REPLY);
+    match entry.state {
+        FlowState::TCP_CLOSING if segment.opens() => FlowState::TCP_NEW,
+        FlowState::TCP_NEW if reply => FlowState::TCP_ESTABLISHED,
+        FlowState::UDP_UNREPLIED if reply => FlowState::UDP_REPLIED,
+        same => same,
+    }
+}
+
+/// The sum that takes back what `delta` adds.
+#[inline(always)]
+pub(crate) const fn negated(delta: u32) -> u32 {
+    if delta == 0 { 0 } else { !delta }
+}
+
+/// Turns a row and its key into those of the opposite direction, in place: the stack has no room for both.
+#[inline(never)]
+pub(crate) fn flip(key: &mut FlowKey, entry: &mut FlowEntry) {
+    let tuple = key.tuple.reversed();
+    key.tuple = entry.new.reversed();
+    let hairpin = entry.flags.contains(FlowFlags::HAIRPIN);
+    key.hook = if hairpin || key.hook == Hook::TO_POD { Hook::FROM_POD } else { Hook::TO_POD };
+    entry.new = tuple;
+    entry.address_delta = negated(entry.address_delta);
+    entry.port_delta = negated(entry.port_delta);
+    entry.flags = FlowFlags(entry.flags.0 ^ FlowFlags::REPLY.0);
+}
+
+/// Notes that a packet of the flow went by. Rows are written only if the state changes or a tick has passed, and then both
+/// directions at once: they live and die together, and a row that was evicted comes back.
+#[inline(never)]
+pub(crate) fn touch<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) {
+    let state = next_state(segment, entry);
+    if state == entry.state && now == entry.seen {
+        return;
+    }
+    let (mut key, mut entry) = (segment.key, FlowEntry { state, seen: now, ..*entry });
+    tables.touch_flow(&key, state, now);
+    flip(&mut key, &mut entry);
+    if !tables.touch_flow(&key, state, now) {
+        tables.insert_flow(&key, &entry);
+    }
+}
+
+/// True for a row that was balanced to a backend: the client's row of a flow towards a VIP.
+#[inline(always)]
+pub(crate) fn is_bound(entry: &FlowEntry) -> bool {
+    entry.flags.0 & (FlowFlags::DIRECT.0 | FlowFlags::REPLY.0) == 0
+}
+
+/// True if the flow's backend has `flags`.
+#[inline(always)]
+pub(crate) fn backend_is<T: Tables>(tables: &T, entry: &FlowEntry, flags: BackendFlags) -> bool {
+    tables.backend(entry.backend).is_some_and(|backend| backend.flags.contains(flags))
+}
+
+/// Whether a known flow keeps its backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Course {
+    /// It does.
+    Stay,
+    /// A TCP connection begins with the tuple of one that has ended.
+    Anew,
+    /// Its backend takes no more of it, and another one does.
+    Move,
+}
+
+/// Whether the flow must choose again: UDP when its backend no longer serves; TCP only when a connection begins.
+#[inline(always)]
+pub(crate) fn course<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, entry: &FlowEntry) -> Course {
+    let wanted = if segment.key.protocol == Protocol::UDP { BackendFlags::SERVING } else { BackendFlags::USABLE };
+    if !is_bound(entry) || !segment.begins() {
+        return Course::Stay;
+    }
+    if entry.state == FlowState::TCP_CLOSING {
+        return Course::Anew;
+    }
+    if backend_is(tables, entry, wanted) || !leads_elsewhere(tables, env, segment, entry) {
+        return Course::Stay;
+    }
+    Course::Move
+}
+
+/// True if the flow would get another backend, if it had none. Where it would not, it stays: even a backend that is about to
+/// go is better than none.
+#[inline(never)]
+fn leads_elsewhere<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, entry: &FlowEntry) -> bool {
+    match tables.frontend(&segment.destination()) {
+        Some(frontend) if frontend.slot_count > 0 => {
+            select::backend(tables, env, segment, &frontend).is_some_and(|(id, _)| id != entry.backend)
+        }
+        _ => false,
+    }
+}
+
+/// True if `addr` is a VIP, at whatever port.
+#[inline(always)]
+pub(crate) fn is_vip<T: Tables>(tables: &T, addr: Addr) -> bool {
+    tables.frontend(&L4Address::whole(addr)).is_some()
+}

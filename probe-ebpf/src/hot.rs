@@ -1,0 +1,77 @@
+//! The first stage: foreign packets go, and packets of known flows are translated. What is in any way unusual is left to
+//! the other stages, so every offset here is a constant and nothing but a counter is written.
+
+use viaduct_common::{BackendFlags, FilterPlace, FlowEntry, FlowFlags, FlowState, Hook, Protocol, Stage, Tick};
+
+use crate::family::Family;
+use crate::flow;
+use crate::packet::{ETHERNET, Packet};
+use crate::parse::{Network, Segment};
+use crate::send;
+use crate::tables::{Env, Tables};
+use crate::verdict::Outcome;
+
+/// What the filter knows of a packet's far end: the destination of what a pod sends, the source of what it receives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FarEnd {
+    /// It may be a VIP.
+    pub(crate) vip: bool,
+    /// A backend may be there.
+    pub(crate) backend: bool,
+}
+
+impl FarEnd {
+    /// Looks into the filter.
+    #[inline(always)]
+    pub(crate) fn of<F: Family, T: Tables, E: Env>(hook: Hook, header: &F::Header, tables: &T, env: &E) -> Self {
+        let addr = if hook == Hook::FROM_POD { F::dst(header) } else { F::src(header) };
+        let place = FilterPlace::of(addr, env.filter_mask());
+        let word = tables.filter(place.word);
+        Self { vip: hook == Hook::FROM_POD && word.vips & place.bit != 0, backend: word.backends & place.bit != 0 }
+    }
+}
+
+/// Decides about foreign packets and packets of known flows.
+#[inline(always)]
+pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+    let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
+    let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
+    let transport = matches!(F::next(&header), Protocol::TCP | Protocol::UDP);
+    if !far.vip && !far.backend {
+        // ICMP errors about a pod's packets come from any router on the way.
+        let foreign = transport || hook == Hook::FROM_POD;
+        return if foreign { Outcome::PASS } else { Outcome::to(Stage::Control) };
+    }
+    if !F::is_plain(&header) {
+        return Outcome::to(Stage::Transport);
+    }
+    if !transport {
+        return Outcome::to(Stage::Control);
+    }
+    let network = Network::<F>::plain(packet, ETHERNET, header);
+    let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
+    let now = env.now();
+    let Some(entry) = tables.flow(&segment.key).filter(|entry| flow::is_alive(env, entry, now)) else {
+        return if hook == Hook::FROM_POD { Outcome::to(Stage::Open) } else { Outcome::PASS };
+    };
+    if needs_care(tables, &segment, &entry, now) {
+        return Outcome::to(Stage::Transport);
+    }
+    if entry.flags.contains(FlowFlags::DIRECT) && entry.port_delta == 0 {
+        return Outcome::PASS;
+    }
+    send::send(packet, tables, &network, &entry)
+}
+
+/// True if the flow's rows must be written, or its backend may have to change.
+#[inline(always)]
+fn needs_care<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) -> bool {
+    if flow::next_state(segment, entry) != entry.state || entry.seen != now {
+        return true;
+    }
+    if segment.key.protocol == Protocol::UDP {
+        return flow::is_bound(entry) && !flow::backend_is(tables, entry, BackendFlags::SERVING);
+    }
+    // The packet that began the flow comes here a second time, right after the row was written.
+    segment.opens() && entry.state != FlowState::TCP_NEW
+}

@@ -1,0 +1,136 @@
+//! The programs, their licence, and what a `no_std` program must bring along.
+#![expect(unsafe_code, reason = "the kernel calls the programs by symbol and hands out raw pointers")]
+
+mod env;
+mod log;
+mod maps;
+mod skb;
+mod tables;
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_redirect;
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use probe_ebpf::{Family, Outcome, Packet, Tables, V4, V6, Verdict, run_family};
+use viaduct_common::{Hook, Reason, Stage, stage_index};
+
+use env::KernelEnv;
+use maps::STAGES;
+use skb::Skb;
+use tables::KernelTables;
+
+/// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program decides.
+const NEXT: i32 = -1;
+/// `TC_ACT_SHOT`.
+const SHOT: i32 = 2;
+
+/// Host side of a pod's link, ingress: what the pod sends.
+#[classifier]
+fn tc_from_pod(ctx: TcContext) -> i32 {
+    enter::<{ Hook::FROM_POD.0 }, { Stage::Hot as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Transport`].
+#[classifier]
+fn tc_from_pod_transport(ctx: TcContext) -> i32 {
+    enter::<{ Hook::FROM_POD.0 }, { Stage::Transport as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Open`].
+#[classifier]
+fn tc_from_pod_open(ctx: TcContext) -> i32 {
+    enter::<{ Hook::FROM_POD.0 }, { Stage::Open as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Control`].
+#[classifier]
+fn tc_from_pod_control(ctx: TcContext) -> i32 {
+    enter::<{ Hook::FROM_POD.0 }, { Stage::Control as u8 }>(ctx.skb.skb)
+}
+
+/// Host side of a pod's link, egress: what the pod receives.
+#[classifier]
+fn tc_to_pod(ctx: TcContext) -> i32 {
+    enter::<{ Hook::TO_POD.0 }, { Stage::Hot as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Transport`].
+#[classifier]
+fn tc_to_pod_transport(ctx: TcContext) -> i32 {
+    enter::<{ Hook::TO_POD.0 }, { Stage::Transport as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Control`].
+#[classifier]
+fn tc_to_pod_control(ctx: TcContext) -> i32 {
+    enter::<{ Hook::TO_POD.0 }, { Stage::Control as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Icmp`].
+#[classifier]
+fn tc_from_pod_icmp(ctx: TcContext) -> i32 {
+    enter::<{ Hook::FROM_POD.0 }, { Stage::Icmp as u8 }>(ctx.skb.skb)
+}
+
+/// Tail-called: see [`Stage::Icmp`].
+#[classifier]
+fn tc_to_pod_icmp(ctx: TcContext) -> i32 {
+    enter::<{ Hook::TO_POD.0 }, { Stage::Icmp as u8 }>(ctx.skb.skb)
+}
+
+/// Runs one stage on the packet. Hook and stage are constants, so that each program holds its own code and nothing else.
+#[inline(always)]
+fn enter<const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> i32 {
+    let hook = Hook(HOOK);
+    let outcome = match Skb::new(skb, hook).ethertype() {
+        V4::ETHERTYPE if STAGE == Stage::Hot as u8 => work::<V4, HOOK, STAGE>(skb),
+        V6::ETHERTYPE if STAGE == Stage::Hot as u8 => work::<V6, HOOK, STAGE>(skb),
+        V4::ETHERTYPE => work_apart::<V4, HOOK, STAGE>(skb),
+        V6::ETHERTYPE => work_apart::<V6, HOOK, STAGE>(skb),
+        _ => return NEXT,
+    };
+    if outcome == Outcome::PASS {
+        return NEXT;
+    }
+    log::packet(skb, hook, outcome);
+    if outcome.reason() != Reason(0) {
+        KernelTables.count_reason(outcome.reason());
+    }
+    match outcome.verdict() {
+        Verdict::Pass => NEXT,
+        Verdict::Drop => SHOT,
+        // SAFETY: the helper takes two numbers and only notes them for the kernel.
+        Verdict::Reflect => unsafe { bpf_redirect(Skb::new(skb, hook).link(), 0) as i32 },
+        Verdict::Continue(stage) => {
+            // SAFETY: the context is the one that this program was called with.
+            let _ = unsafe { STAGES.tail_call(&TcContext::new(skb), stage_index(hook, stage)) };
+            // Still here: too many stages in a row, which only a table that forgets at once can cause.
+            KernelTables.count_reason(Reason::STAGE_MISSING);
+            SHOT
+        }
+    }
+}
+
+/// The stage for one family.
+#[inline(always)]
+fn work<F: Family, const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> Outcome {
+    let mut packet = Skb::new(skb, Hook(HOOK));
+    run_family::<F, _, _, _>(Stage::from_index(u32::from(STAGE)), Hook(HOOK), &mut packet, &KernelTables, &KernelEnv::new(skb))
+}
+
+/// The same out of line: the families must not add up in one stack frame.
+#[inline(never)]
+fn work_apart<F: Family, const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> Outcome {
+    work::<F, HOOK, STAGE>(skb)
+}
+
+/// The licence that the kernel's GPL-only helpers ask for; the source is MIT or Apache-2.0, which the GPL accepts.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The verifier rejects a program that can get here, so none can.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,154 @@
+//! The tables in the kernel's maps.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use probe_ebpf::{Inserted, Packet, Released, Tables};
+use viaduct_common::{
+    Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey, Frontend, L4Address,
+    PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick,
+};
+
+use super::maps::{
+    BACKEND_COUNTERS, BACKENDS, ENDPOINTS, FILTERS, FLOWS, FRAGMENTS, FRONTENDS, IN_HAND, PARKED, REASONS, SCRATCH,
+    SERVICE_COUNTERS, SLOTS, TO_PARK,
+};
+
+/// The kernel's code for a key that is taken, negated.
+const EEXIST: i32 = -17;
+
+pub(super) struct KernelTables;
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn filter(&self, word: u32) -> FilterWord {
+        FILTERS.get(word).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn frontend(&self, key: &L4Address) -> Option<Frontend> {
+        // SAFETY: rows are replaced whole by an update that swaps the element, and read within the program's RCU section.
+        unsafe { FRONTENDS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<BackendId> {
+        SLOTS.get(index).map(|id| BackendId(*id))
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: BackendId) -> Option<Backend> {
+        BACKENDS.get(id.0).copied()
+    }
+
+    #[inline(always)]
+    fn is_endpoint(&self, key: &L4Address) -> bool {
+        ENDPOINTS.get_ptr(key).is_some()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        // SAFETY: the tuple of a row never changes in place; the two fields that do are written by `touch_flow` alone.
+        unsafe { FLOWS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
+        match FLOWS.insert(key, entry, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Inserted::Yes,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn set_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn touch_flow(&self, key: &FlowKey, state: FlowState, seen: Tick) -> bool {
+        match FLOWS.get_ptr_mut(key) {
+            Some(entry) => {
+                // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
+                unsafe {
+                    (*entry).state = state;
+                    (*entry).seen = seen;
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // Absent is as good as removed.
+        let _ = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
+        // SAFETY: rows are replaced whole and read within the program's RCU section.
+        unsafe { FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn set_fragment(&self, key: &FragmentKey, entry: &FragmentEntry) {
+        // Without a row, later fragments wait in vain and are dropped with their own reason.
+        let _ = FRAGMENTS.insert(key, entry, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn park<P: Packet>(&self, key: &ParkedKey, packet: &P) -> bool {
+        let Some(place) = SCRATCH.get_ptr_mut(TO_PARK) else { return false };
+        // SAFETY: this CPU's own place, and nothing else uses it between here and the insertion.
+        let place = unsafe { &mut *place };
+        packet.save(place).is_ok() && PARKED.insert(key, &*place, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn release<P: Packet>(&self, datagram: &FragmentKey, count: u16, packet: &mut P) -> Released {
+        let Some(in_hand) = SCRATCH.get_ptr_mut(IN_HAND) else { return Released::Kept };
+        // SAFETY: this CPU's own place; fragments that are sent from here find their row and need no place.
+        let in_hand = unsafe { &mut *in_hand };
+        if packet.save(in_hand).is_err() {
+            return Released::Kept;
+        }
+        for ordinal in 0..u32::from(PARKED_PER_DATAGRAM) {
+            if ordinal >= u32::from(count) {
+                break;
+            }
+            let key = ParkedKey { datagram: *datagram, ordinal };
+            // SAFETY: rows are replaced whole and read within the program's RCU section.
+            if let Some(parked) = unsafe { PARKED.get(&key) } {
+                if packet.restore(parked).and_then(|()| packet.replay()).is_err() {
+                    self.count_reason(Reason::FRAGMENT_LOST);
+                }
+                let _ = PARKED.remove(&key);
+            }
+        }
+        if packet.restore(in_hand).is_ok() { Released::Done } else { Released::Broken }
+    }
+
+    #[inline(always)]
+    fn count(&self, service: ServiceId, backend: BackendId, more: &Counters) {
+        add(SERVICE_COUNTERS.get_ptr_mut(service.0), more);
+        add(BACKEND_COUNTERS.get_ptr_mut(backend.0), more);
+    }
+
+    #[inline(always)]
+    fn count_reason(&self, reason: Reason) {
+        if let Some(row) = REASONS.get_ptr_mut(u32::from(reason.0)) {
+            // SAFETY: this CPU's own row.
+            unsafe { *row += 1 };
+        }
+    }
+}
+
+/// Adds to this CPU's row.
+#[inline(always)]
+fn add(row: Option<*mut Counters>, more: &Counters) {
+    if let Some(row) = row {
+        // SAFETY: this CPU's own row, and BPF programs on one CPU are not interrupted by each other here.
+        unsafe { *row += *more };
+    }
+}

@@ -1,0 +1,69 @@
+//! The seam between the datapath and whatever holds a packet's bytes.
+
+use viaduct_common::{ParkedFragment, Plain};
+
+/// Length of an Ethernet header.
+pub(crate) const ETHERNET: u32 = 14;
+
+/// No header starts behind this offset. The verifier wants to see an end (it allows 0xffff); six of the longest extension
+/// headers end before it.
+pub const LAST_OFFSET: u32 = 0x3fff;
+
+/// The kernel refused a change to the packet, or it would leave the packet's bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault;
+
+/// What a change to a checksum's contents means for a packet whose checksum is not computed yet.
+///
+/// A locally sent packet carries only the pseudo-header's sum (`CHECKSUM_PARTIAL`, see
+/// <https://docs.kernel.org/networking/checksum-offloads.html>): it must follow the addresses, and must not follow the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cover {
+    /// The change is in the pseudo-header.
+    pub pseudo_header: bool,
+    /// The pseudo-header is IPv6's: no IP header checksum makes up for the change.
+    pub ipv6: bool,
+    /// A checksum of 0 means that there is none (UDP).
+    pub optional: bool,
+}
+
+/// A frame that starts with an Ethernet header. Offsets count from its first byte.
+pub trait Packet {
+    /// The Ethernet type, host order.
+    fn ethertype(&self) -> u16;
+
+    /// Length of the frame in bytes; of the whole train, where the kernel joined segments.
+    fn len(&self) -> u32;
+
+    /// True for a frame without bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `T`, of two bytes or more, at `offset`; `None` beyond the end or [`LAST_OFFSET`].
+    fn load<T: Plain>(&self, offset: u32) -> Option<T>;
+
+    /// Writes `value` at `offset`. Checksums are the caller's matter.
+    fn store<T: Plain>(&mut self, offset: u32, value: &T) -> Result<(), Fault>;
+
+    /// Adds `delta` to what the checksum field at `offset` covers.
+    fn update_checksum(&mut self, offset: u32, delta: u32, cover: Cover) -> Result<(), Fault>;
+
+    /// True if the kernel still has to complete the transport checksum, whose field is at `offset`. The field's value is lost.
+    fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault>;
+
+    /// Cuts or extends the frame at its end; joined segments become one packet.
+    fn resize(&mut self, len: u32) -> Result<(), Fault>;
+
+    /// Inserts `room` bytes of unknown content between the Ethernet header and the network header.
+    fn insert(&mut self, room: u32) -> Result<(), Fault>;
+
+    /// Copies the whole frame out; a frame that is larger than the place is a fault.
+    fn save(&self, place: &mut ParkedFragment) -> Result<(), Fault>;
+
+    /// Makes the frame one that was copied out.
+    fn restore(&mut self, saved: &ParkedFragment) -> Result<(), Fault>;
+
+    /// Sends a copy of the frame through the same hook again.
+    fn replay(&mut self) -> Result<(), Fault>;
+}

@@ -1,0 +1,62 @@
+//! Sending a packet on its flow's way: rewritten, counted, and back to its link if the pod is its own backend.
+
+use viaduct_common::{BackendId, Counters, FlowEntry, FlowFlags, Reason, ServiceId};
+
+use crate::family::Family;
+use crate::headers::Ethernet;
+use crate::packet::{Fault, Packet};
+use crate::parse::Network;
+use crate::rewrite;
+use crate::tables::Tables;
+use crate::verdict::{Outcome, Verdict};
+
+/// Carries out the rule of `entry`.
+#[inline(always)]
+pub(crate) fn send<F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    network: &Network<F>,
+    entry: &FlowEntry,
+) -> Outcome {
+    count(tables, entry.service, entry.backend, entry.flags, packet.len());
+    match rewrite::translate(packet, network, entry) {
+        Ok(()) => translated(packet, entry.flags),
+        Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
+    }
+}
+
+/// The verdict for a packet that was translated.
+#[inline(always)]
+pub(crate) fn translated<P: Packet>(packet: &mut P, flags: FlowFlags) -> Outcome {
+    if !flags.contains(FlowFlags::HAIRPIN) {
+        return Outcome::TRANSLATED;
+    }
+    match turn_round(packet) {
+        Ok(()) => Outcome::new(Verdict::Reflect, Reason(0)),
+        Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
+    }
+}
+
+/// Swaps the Ethernet addresses: the packet goes back to whom it came from.
+#[inline(never)]
+pub(crate) fn turn_round<P: Packet>(packet: &mut P) -> Result<(), Fault> {
+    let ethernet: Ethernet = packet.load(0).ok_or(Fault)?;
+    packet.store(0, &Ethernet { dst: ethernet.src, src: ethernet.dst, ..ethernet })
+}
+
+/// Counts one packet of `bytes` bytes in its direction; direct flows belong to no service.
+#[inline(always)]
+pub(crate) fn count<T: Tables>(tables: &T, service: ServiceId, backend: BackendId, flags: FlowFlags, bytes: u32) {
+    if flags.contains(FlowFlags::DIRECT) {
+        return;
+    }
+    let mut more = Counters::default();
+    if flags.contains(FlowFlags::REPLY) {
+        more.reply_packets = 1;
+        more.reply_bytes = u64::from(bytes);
+    } else {
+        more.packets = 1;
+        more.bytes = u64::from(bytes);
+    }
+    tables.count(service, backend, &more);
+}

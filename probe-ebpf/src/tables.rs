@@ -1,0 +1,82 @@
+//! The seam between the datapath and its tables, and the seam to clock and configuration.
+
+use viaduct_common::{
+    Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey, Frontend, L4Address,
+    ParkedKey, Reason, ServiceId, Tick,
+};
+
+use crate::Packet;
+
+/// What became of a row that was to be new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inserted {
+    /// It is there now.
+    Yes,
+    /// Another row has its key.
+    Exists,
+    /// There is no room.
+    Full,
+}
+
+/// The maps, one method for each thing the datapath does with them. Rows are returned by value.
+pub trait Tables {
+    /// A row of `FILTERS`; all zero beyond the end.
+    fn filter(&self, word: u32) -> FilterWord;
+    /// A row of `FRONTENDS`.
+    fn frontend(&self, key: &L4Address) -> Option<Frontend>;
+    /// A row of `SLOTS`; `None` beyond the end.
+    fn slot(&self, index: u32) -> Option<BackendId>;
+    /// A row of `BACKENDS`; `None` beyond the end.
+    fn backend(&self, id: BackendId) -> Option<Backend>;
+    /// True if `ENDPOINTS` has `key`.
+    fn is_endpoint(&self, key: &L4Address) -> bool;
+
+    /// A row of `FLOWS`.
+    fn flow(&self, key: &FlowKey) -> Option<FlowEntry>;
+    /// Adds a row to `FLOWS` unless its key is taken.
+    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
+    /// Adds or replaces a row of `FLOWS`. False: there is no room.
+    fn set_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool;
+    /// Sets two fields of a row in place, if it is there. True if it was.
+    fn touch_flow(&self, key: &FlowKey, state: FlowState, seen: Tick) -> bool;
+    /// Removes a row.
+    fn remove_flow(&self, key: &FlowKey);
+
+    /// A row of `FRAGMENTS`.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry>;
+    /// Adds or replaces a row of `FRAGMENTS`. A row that finds no room is lost: later fragments are then treated as early ones.
+    fn set_fragment(&self, key: &FragmentKey, entry: &FragmentEntry);
+    /// Copies `packet` into `PARKED`. False: too large, or no room.
+    fn park<P: Packet>(&self, key: &ParkedKey, packet: &P) -> bool;
+    /// Puts the current packet aside, sends each of the `count` parked fragments of `datagram` through the hook again, and
+    /// takes the current packet back. False: the current packet could not be put aside or is lost.
+    fn release<P: Packet>(&self, datagram: &FragmentKey, count: u16, packet: &mut P) -> Released;
+
+    /// Adds to `SERVICE_COUNTERS` and `BACKEND_COUNTERS`.
+    fn count(&self, service: ServiceId, backend: BackendId, more: &Counters);
+    /// Adds one to a row of `REASONS`.
+    fn count_reason(&self, reason: Reason);
+}
+
+/// How the release of parked fragments went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Released {
+    /// Everything is on its way, and the current packet is what it was.
+    Done,
+    /// The current packet was too large to be put aside: it is unchanged and the parked fragments are lost.
+    Kept,
+    /// The current packet is lost.
+    Broken,
+}
+
+/// Clock and configuration.
+pub trait Env {
+    /// The current tick of the monotonic clock.
+    fn now(&self) -> Tick;
+    /// Seed of the choice of slots ([`Config::hash_seed`](viaduct_common::Config)).
+    fn hash_seed(&self) -> u32;
+    /// Rows of `FILTERS`, less one.
+    fn filter_mask(&self) -> u32;
+    /// How long a flow in `state` may stay silent.
+    fn lifetime(&self, state: FlowState) -> Tick;
+}
