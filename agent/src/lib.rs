@@ -1,1 +1,22 @@
-//! Agent.
+//! Viaduct's agent: Kubernetes Services into the maps of the eBPF datapath.
+//!
+//! One way: [`watch`] or [`manifests`] -> [`model`] -> [`plan`] -> [`store`] -> maps. [`sync`] drives it.
+
+pub mod attach;
+mod bpf;
+pub mod config;
+pub mod features;
+pub mod links;
+pub mod load;
+pub mod logging;
+pub mod manifests;
+pub mod model;
+pub mod object;
+pub mod plan;
+pub mod pod_links;
+pub mod preflight;
+pub mod run;
+pub mod store;
+pub mod sync;
+pub mod watch;
+pub mod wire;

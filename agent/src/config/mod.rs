@@ -1,0 +1,262 @@
+//! What the agent was told to do: flags and a file, validated into one value.
+
+mod options;
+mod values;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use viaduct_common::{Lifetimes, Tick, abi};
+
+pub use options::{Cli, Command, Options};
+pub use values::{AttachMode, Levels, LogFormat, Seconds, Seed};
+
+use crate::links::LinkSelector;
+
+/// The `tracing` target of the datapath's own messages.
+pub const DATAPATH_TARGET: &str = "datapath";
+
+/// Everything `viaduct run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of the own Node object.
+    pub node_name: String,
+    /// Where Services and EndpointSlices come from.
+    pub source: Source,
+    /// Which links lead to pods.
+    pub pod_links: LinkSelector,
+    /// The folder on a BPF file system that belongs to this agent alone.
+    pub bpffs: PathBuf,
+    /// How programs are attached.
+    pub attach: AttachMode,
+    /// What the programs and their maps are like.
+    pub datapath: DatapathConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// Where Services and EndpointSlices come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A file or folder of Kubernetes objects.
+    Manifests(PathBuf),
+    /// A Kubernetes API server.
+    Kubernetes {
+        /// How to reach it; without one, the service account of the own pod.
+        kubeconfig: Option<PathBuf>,
+        /// Its URL, instead of the one that the kubeconfig or the pod's environment names.
+        api_server: Option<String>,
+    },
+}
+
+/// What is fixed when the programs are loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DatapathConfig {
+    /// How much fits.
+    pub limits: Limits,
+    /// How long silent flows live.
+    pub lifetimes: Lifetimes,
+    /// Seeds the choice of backends.
+    pub hash_seed: u32,
+    /// Whether the programs log each packet they touch.
+    pub trace: bool,
+}
+
+/// How much fits into the maps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Service ports.
+    pub services: u32,
+    /// VIPs with a port and a protocol, and one more for each VIP.
+    pub frontends: u32,
+    /// Backends, one per service port and endpoint.
+    pub backends: u32,
+    /// Cells of all selection tables.
+    pub slots: u32,
+    /// Connections at one time.
+    pub flows: u32,
+}
+
+impl Limits {
+    /// What the maps hold when nobody sets anything.
+    pub const DEFAULT: Self = Self {
+        services: abi::SERVICE_COUNTERS.entries,
+        frontends: abi::FRONTENDS.entries,
+        backends: abi::BACKENDS.entries,
+        slots: abi::SLOTS.entries,
+        flows: abi::FLOWS.entries / 2,
+    };
+
+    /// Rows of `FILTERS`, a power of two: eight places for each backend keep false alarms rare.
+    pub fn filter_words(&self) -> u32 {
+        self.backends.div_ceil(8).next_power_of_two()
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least important level of each part.
+    pub levels: Targets,
+}
+
+/// A setting that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A flag or a key of the file has a bad value.
+    #[error("--{flag} {value}: {problem}; {remedy}")]
+    Value {
+        /// The flag's name, without its dashes; also the key in the file.
+        flag: &'static str,
+        /// The value as given.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A flag that is needed is not there.
+    #[error("--{flag} is missing; {remedy}")]
+    Missing {
+        /// The flag's name, without its dashes.
+        flag: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Two flags exclude each other.
+    #[error("--{one} and --{other} exclude each other; leave one of them out")]
+    Conflict {
+        /// A flag's name.
+        one: &'static str,
+        /// Another flag's name.
+        other: &'static str,
+    },
+    /// The file of `--config` can't be read.
+    #[error("--config {}: {source}; name a file that can be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file of `--config` is not what it should be.
+    #[error("--config {}: {source}; its keys are the names of the flags, see `viaduct run --help`", path.display())]
+    Unparsable {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_norway::Error,
+    },
+}
+
+impl TryFrom<Options> for Config {
+    type Error = ConfigError;
+
+    fn try_from(flags: Options) -> Result<Self, ConfigError> {
+        let options = flags.with_file()?;
+        let levels = options.log_level.clone().unwrap_or_default();
+        Ok(Self {
+            source: source(&options)?,
+            pod_links: pod_links(&options)?,
+            datapath: DatapathConfig {
+                limits: limits(&options)?,
+                lifetimes: lifetimes(&options),
+                hash_seed: options.hash_seed.map_or(viaduct_common::Config::DEFAULT.hash_seed, |seed| seed.0),
+                trace: levels.0.would_enable(DATAPATH_TARGET, &tracing::Level::TRACE),
+            },
+            log: LogConfig { format: options.log_format.unwrap_or_default(), levels: levels.0 },
+            attach: options.attach.unwrap_or_default(),
+            bpffs: bpffs(options.bpffs)?,
+            node_name: node_name(options.node_name)?,
+        })
+    }
+}
+
+fn node_name(name: Option<String>) -> Result<String, ConfigError> {
+    let remedy = "give the name of this node's Node object";
+    match name {
+        None => Err(ConfigError::Missing { flag: "node-name", remedy }),
+        Some(value) if value.trim().is_empty() => {
+            Err(ConfigError::Value { flag: "node-name", value, problem: "is empty".into(), remedy })
+        }
+        Some(name) => Ok(name),
+    }
+}
+
+fn source(options: &Options) -> Result<Source, ConfigError> {
+    let Some(path) = options.manifests.clone() else {
+        return Ok(Source::Kubernetes { kubeconfig: options.kubeconfig.clone(), api_server: options.api_server.clone() });
+    };
+    let conflict = |other| Err(ConfigError::Conflict { one: "manifests", other });
+    match options {
+        Options { kubeconfig: Some(_), .. } => conflict("kubeconfig"),
+        Options { api_server: Some(_), .. } => conflict("api-server"),
+        _ => Ok(Source::Manifests(path)),
+    }
+}
+
+fn pod_links(options: &Options) -> Result<LinkSelector, ConfigError> {
+    let globs = options.pod_links.as_deref().unwrap_or_default();
+    LinkSelector::new(globs).map_err(|error| ConfigError::Value {
+        flag: "pod-links",
+        value: error.glob().unwrap_or_default().to_owned(),
+        problem: error.kind().to_string(),
+        remedy: "write the names of links with * and ? for what varies, for instance cali*",
+    })
+}
+
+fn bpffs(path: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let path = path.unwrap_or_else(|| PathBuf::from(options::DEFAULT_BPFFS));
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let value = path.display().to_string();
+    Err(ConfigError::Value { flag: "bpffs", value, problem: "is not an absolute path".into(), remedy: "start it with /" })
+}
+
+fn limits(options: &Options) -> Result<Limits, ConfigError> {
+    /// More would make the kernel refuse a map, or take more memory than any node has to spare.
+    const MOST: u32 = 1 << 26;
+    let checked = |flag, given: Option<NonZeroU32>, default| match given.map(NonZeroU32::get) {
+        Some(value) if value > MOST => Err(ConfigError::Value {
+            flag,
+            value: value.to_string(),
+            problem: format!("is more than {MOST}"),
+            remedy: "give what the cluster will need at most",
+        }),
+        Some(value) => Ok(value),
+        None => Ok(default),
+    };
+    let defaults = Limits::DEFAULT;
+    Ok(Limits {
+        services: checked("max-services", options.max_services, defaults.services)?,
+        frontends: checked("max-frontends", options.max_frontends, defaults.frontends)?,
+        backends: checked("max-backends", options.max_backends, defaults.backends)?,
+        slots: checked("max-slots", options.max_slots, defaults.slots)?,
+        flows: checked("max-flows", options.max_flows, defaults.flows)?,
+    })
+}
+
+fn lifetimes(options: &Options) -> Lifetimes {
+    let ticks = |given: Option<Seconds>, default: Tick| given.map_or(default, |seconds| Tick::from_seconds(seconds.0));
+    let defaults = Lifetimes::DEFAULT;
+    Lifetimes {
+        tcp_new: ticks(options.tcp_new_timeout, defaults.tcp_new),
+        tcp_established: ticks(options.tcp_established_timeout, defaults.tcp_established),
+        tcp_closing: ticks(options.tcp_closing_timeout, defaults.tcp_closing),
+        udp_unreplied: ticks(options.udp_unreplied_timeout, defaults.udp_unreplied),
+        udp_replied: ticks(options.udp_replied_timeout, defaults.udp_replied),
+    }
+}
+
+/// The levels when nobody sets any: the agent's own messages at info, those of its libraries at warn.
+pub(crate) fn levels_for(level: LevelFilter) -> Targets {
+    let libraries = level.min(LevelFilter::WARN);
+    Targets::new().with_default(libraries).with_target("viaduct", level).with_target(DATAPATH_TARGET, level)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Kubernetes objects from a file or a folder of YAML or JSON, watched for changes: a source without a cluster.
+//!
+//! Of a folder, the files `*.yaml`, `*.yml` and `*.json` count, those in folders below it do not (as with
+//! `kubectl apply -f`).
+
+mod collection;
+mod files;
+mod parse;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::model::Event;
+use collection::Collection;
+use files::Files;
+
+/// How long the files must have been quiet before they are read: an editor writes in several steps.
+const QUIET: Duration = Duration::from_millis(20);
+/// Files that are written without a pause are read this long after the first change.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often the files are looked at where the kernel's notifications cannot be had, or were missed.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Why the manifests cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Neither a file nor a folder.
+    #[error("cannot read {}: give --manifests a file or a folder with Kubernetes YAML or JSON", path.display())]
+    Unreadable {
+        /// What was given.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A file or folder of manifests.
+#[derive(Debug)]
+pub struct Manifests {
+    files: Files,
+    collection: Collection,
+}
+
+impl Manifests {
+    /// The manifests at `path`, which must be there. Nothing but its name is read yet.
+    pub fn open(path: &Path) -> Result<Self, ManifestError> {
+        let files = Files::open(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
+        Ok(Self { files, collection: Collection::default() })
+    }
+
+    /// Sends all objects, then every change, until nobody receives any more.
+    pub async fn run(mut self, events: mpsc::Sender<Vec<Event>>) {
+        let (changed, mut changes) = watch::channel(());
+        let watcher = self.watch(changed);
+        self.read();
+        let count = self.collection.len();
+        info!(objects = count, path = %self.files.root().display(), "manifests read");
+        if events.send(self.collection.list()).await.is_err() {
+            return;
+        }
+        loop {
+            tokio::select! {
+                changed = changes.changed(), if watcher.is_some() => if changed.is_ok() { settle(&mut changes).await },
+                () = tokio::time::sleep(POLL) => {}
+                () = events.closed() => return,
+            }
+            let batch = self.read();
+            if !batch.is_empty() && events.send(batch).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads the files that changed.
+    fn read(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for change in self.files.changes() {
+            let path = Arc::new(change.path);
+            events.extend(match change.text {
+                Some(text) => self.collection.replace(&path, parse::parse(&path, text)),
+                None => self.collection.remove(&path),
+            });
+        }
+        events
+    }
+
+    /// Asks the kernel to tell of changes. The folder is watched also where a file was given: editors put a new file in
+    /// the place of the old one.
+    fn watch(&self, changed: watch::Sender<()>) -> Option<RecommendedWatcher> {
+        let told = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                changed.send_replace(());
+            }
+        };
+        let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
+            watcher.watch(self.files.folder(), RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        watcher
+            .inspect_err(
+                |error| warn!(%error, "changes of manifests cannot be watched; they are looked for every {POLL:?} instead"),
+            )
+            .ok()
+    }
+}
+
+/// Waits until no change has come for a while.
+async fn settle(changes: &mut watch::Receiver<()>) {
+    let quiet = async { while tokio::time::timeout(QUIET, changes.changed()).await.is_ok_and(|more| more.is_ok()) {} };
+    // Running out of patience is as good as quiet.
+    let _ = tokio::time::timeout(PATIENCE, quiet).await;
+}

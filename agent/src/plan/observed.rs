@@ -1,0 +1,71 @@
+//! What the maps hold and how much they can hold, as data.
+
+use std::collections::BTreeMap;
+
+use viaduct_common::{Backend, BackendId, FilterWord, Frontend, L4Address, mix};
+
+/// How many rows each map has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capacities {
+    /// Rows of `FRONTENDS`.
+    pub frontends: u32,
+    /// Rows of `SLOTS`.
+    pub slots: u32,
+    /// Rows of `BACKENDS`; row 0 is never used.
+    pub backends: u32,
+    /// Rows of `ENDPOINTS`.
+    pub endpoints: u32,
+    /// Rows of `FILTERS`, a power of two.
+    pub filter_words: u32,
+    /// Rows of `SERVICE_COUNTERS`; row 0 is never used.
+    pub services: u32,
+}
+
+/// Consecutive slots that one or more frontends refer to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SlotRun {
+    /// Index of the first slot.
+    pub first: u32,
+    /// Number of slots, at least 1.
+    pub count: u32,
+}
+
+impl SlotRun {
+    /// The run of `row`; none if the frontend is empty.
+    pub fn of(row: &Frontend) -> Option<Self> {
+        (row.slot_count > 0).then_some(Self { first: row.first_slot, count: row.slot_count })
+    }
+
+    /// Index of the slot after the last one. It is wide enough for any row, sound or not.
+    pub fn end(&self) -> u64 {
+        u64::from(self.first) + u64::from(self.count)
+    }
+}
+
+/// Stands for the content of a run: two runs with the same digest hold the same backends in the same order.
+///
+/// Runs are compared by it, so that the agent never holds a second copy of `SLOTS`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotDigest(u64);
+
+impl SlotDigest {
+    /// The digest of `backends`, in this order.
+    pub fn of(backends: impl IntoIterator<Item = BackendId>) -> Self {
+        Self(backends.into_iter().fold(0, |digest, id| mix(digest ^ mix(u64::from(id.0) + 1))))
+    }
+}
+
+/// The content of the maps that the agent writes. Rows that hold nothing are left out.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Observed {
+    /// `FRONTENDS`.
+    pub frontends: BTreeMap<L4Address, Frontend>,
+    /// `BACKENDS`: rows whose service is not 0.
+    pub backends: BTreeMap<BackendId, Backend>,
+    /// `ENDPOINTS`.
+    pub endpoints: BTreeMap<L4Address, u32>,
+    /// Of `SLOTS`, the runs that frontends refer to and that lie within the map.
+    pub runs: BTreeMap<SlotRun, SlotDigest>,
+    /// `FILTERS`: rows with a bit set.
+    pub filters: BTreeMap<u32, FilterWord>,
+}

@@ -1,0 +1,189 @@
+//! The parts of the agent put together: a source feeds the loop, the loop writes maps, links are followed beside it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::sync::watch::Receiver;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tracing::{debug, info};
+
+use crate::attach::{AttachError, Attacher};
+use crate::config::{Config, Source};
+use crate::features::Features;
+use crate::load::{Datapath, DatapathLog, LoadError};
+use crate::manifests::{ManifestError, Manifests};
+use crate::model::Event;
+use crate::pod_links::{PodLinks, PodLinksProgress};
+use crate::preflight::{self, Folder, PreflightError};
+use crate::store::StoreError;
+use crate::sync::{Progress, Settings, Sync};
+use crate::watch::{ClientError, ClientOptions};
+use crate::{links, object, watch};
+
+/// Batches of events, or events of links, that may wait for who takes them.
+const QUEUE: usize = 256;
+
+/// Why the agent can't start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The agent was built without its programs.
+    #[error("this viaduct was built without its eBPF programs; build it with `cargo xtask build`")]
+    NoObject,
+    /// Something that it needs is not there.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The manifests can't be used.
+    #[error(transparent)]
+    Manifests(#[from] ManifestError),
+    /// The API server can't be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The programs can't be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The programs can't be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The maps can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Signals can't be waited for.
+    #[error("cannot wait for signals")]
+    Signal(#[from] io::Error),
+    /// A part of the agent ended that never should.
+    #[error("a part of the agent ended by itself; this is a bug")]
+    Ended,
+    /// A part of the agent broke.
+    #[error("a part of the agent broke; this is a bug")]
+    Broken(#[from] JoinError),
+}
+
+/// Runs the agent until it is told to end by SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let started = Instant::now();
+    info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "viaduct is starting");
+    let object = object::embedded().ok_or(RunError::NoObject)?;
+    preflight::check()?;
+    let folder = Folder::lock(&config.bpffs)?;
+    let (events, source_events) = mpsc::channel(QUEUE);
+    let mut feeders = JoinSet::new();
+    // The source lists its objects while the programs are loaded.
+    start_source(&config.source, events, &mut feeders).await?;
+    let features = Features::detect();
+    debug!(bpffs = %folder.path().display(), ?features, "what was found at start");
+    let datapath = Datapath::load(object, &config.datapath, features)?;
+    let parts = Parts::start(&config, source_events, datapath, feeders)?;
+    let ended = parts.work(started).await;
+    info!("viaduct has ended");
+    ended
+}
+
+/// Opens the source and lets it feed `events`.
+async fn start_source(source: &Source, events: mpsc::Sender<Vec<Event>>, feeders: &mut JoinSet<()>) -> Result<(), RunError> {
+    match source {
+        Source::Manifests(path) => {
+            feeders.spawn(Manifests::open(path)?.run(events));
+        }
+        Source::Kubernetes { kubeconfig, api_server } => {
+            let options = ClientOptions { kubeconfig: kubeconfig.clone(), api_server: api_server.clone() };
+            feeders.spawn(watch::run(watch::connect(&options).await?, events));
+        }
+    }
+    Ok(())
+}
+
+/// The agent at work. Each part ends when the one that feeds it does.
+struct Parts {
+    /// What feeds the others: dropping it ends them.
+    feeders: JoinSet<()>,
+    sync: JoinHandle<()>,
+    links: JoinHandle<()>,
+    progress: Receiver<Progress>,
+    links_progress: Receiver<PodLinksProgress>,
+}
+
+impl Parts {
+    fn start(
+        config: &Config,
+        source_events: mpsc::Receiver<Vec<Event>>,
+        datapath: Datapath,
+        mut feeders: JoinSet<()>,
+    ) -> Result<Self, RunError> {
+        let attacher = Attacher::new(datapath.programs, config.attach)?;
+        info!(attach = %attacher.how(), "the eBPF programs are loaded");
+        let settings = Settings { lifetimes: config.datapath.lifetimes, ..Settings::default() };
+        let mut sync = Sync::new(datapath.store, settings)?;
+        let progress = sync.progress();
+        let pod_links = PodLinks::new(attacher);
+        let links_progress = pod_links.progress();
+        let (found, found_links) = mpsc::channel(QUEUE);
+        feeders.spawn(links::monitor::follow(config.pod_links.clone(), found));
+        if let Some(log) = datapath.log {
+            feeders.spawn(pass_on(log));
+        }
+        let runtime = Handle::current();
+        Ok(Self {
+            feeders,
+            // A thread of its own: thousands of changes at once must not hold up a new pod's link.
+            sync: tokio::task::spawn_blocking(move || runtime.block_on(sync.run(source_events))),
+            links: tokio::spawn(pod_links.serve(found_links)),
+            progress,
+            links_progress,
+        })
+    }
+
+    /// Says when all is in place; returns when it is time to end, or when a part broke.
+    async fn work(mut self, started: Instant) -> Result<(), RunError> {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let broken = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            result = &mut self.sync => Some(result),
+            result = &mut self.links => Some(result),
+            never = announce(started, self.progress.clone(), self.links_progress.clone()) => match never {},
+        };
+        info!("viaduct is ending");
+        self.feeders.shutdown().await;
+        for part in [&mut self.links, &mut self.sync] {
+            if !part.is_finished() {
+                part.await?;
+            }
+        }
+        match broken {
+            None => Ok(()),
+            Some(Ok(())) => Err(RunError::Ended),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Says once that everything that was there at the start is served.
+async fn announce(
+    started: Instant,
+    mut progress: Receiver<Progress>,
+    mut links: Receiver<PodLinksProgress>,
+) -> std::convert::Infallible {
+    let ready = async {
+        let services = progress.wait_for(|progress| progress.synced).await.ok()?.services;
+        let links = links.wait_for(|links| links.listed).await.ok()?.attached;
+        Some((services, links))
+    };
+    if let Some((services, links)) = ready.await {
+        let after = started.elapsed();
+        info!(services, links, ?after, "viaduct is ready: {services} services, {links} pod links");
+    }
+    std::future::pending().await
+}
+
+/// Passes on what the programs log.
+async fn pass_on(mut log: DatapathLog) {
+    // A pause rather than readiness: at a message per packet there is always something to read.
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        pause.tick().await;
+        log.flush();
+    }
+}

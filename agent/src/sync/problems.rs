@@ -1,0 +1,75 @@
+//! What is wrong with the input, each said once and taken back when it is right again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{info, warn};
+
+use crate::model::{Event, Kind, ObjectName, ObjectRef, Problem, Subject};
+use crate::plan::Refusal;
+
+/// The problems that are known.
+#[derive(Default, Debug)]
+pub(super) struct Problems(BTreeMap<Subject, BTreeSet<Problem>>);
+
+impl Problems {
+    /// Takes in what an event says of problems.
+    pub(super) fn take(&mut self, event: &Event) {
+        match event {
+            Event::Problems(subject, problems) => self.set(subject, problems.iter().cloned().collect()),
+            Event::Listed(kind, objects) => {
+                let known: Vec<_> = self.0.keys().filter(|subject| is_object_of(subject, *kind)).cloned().collect();
+                let listed: BTreeSet<_> = objects.iter().map(|object| Subject::Object(object.reference())).collect();
+                known.iter().filter(|subject| !listed.contains(subject)).for_each(|gone| self.set(gone, BTreeSet::new()));
+            }
+            Event::Seen(_) | Event::Gone(_) => {}
+        }
+    }
+
+    /// These are the ClusterIPs that the Service cannot have.
+    pub(super) fn conflicts(&mut self, name: &ObjectName, problems: Vec<Problem>) {
+        self.set(&Subject::ClusterIps(ObjectRef::new(Kind::Service, name.clone())), problems.into_iter().collect());
+    }
+
+    /// The maps have no room for the Service.
+    pub(super) fn refused(&mut self, name: &ObjectName, refusal: &Refusal) {
+        let object = ObjectRef::new(Kind::Service, name.clone());
+        let subject = Subject::Capacity(object.clone());
+        // How many rows are free changes all the time: that alone is no news.
+        let same = |problem: &Problem| problem.field == refusal.map;
+        if self.0.get(&subject).is_some_and(|known| known.iter().any(same)) {
+            return;
+        }
+        let remedy = "make the map larger or have fewer Services; it is programmed as soon as there is room".into();
+        let problem =
+            Problem { origin: None, object: Some(object), field: refusal.map.into(), what: refusal.to_string(), remedy };
+        self.set(&subject, BTreeSet::from([problem]));
+    }
+
+    /// The maps have room for the Service.
+    pub(super) fn fits(&mut self, name: &ObjectName) {
+        self.set(&Subject::Capacity(ObjectRef::new(Kind::Service, name.clone())), BTreeSet::new());
+    }
+
+    /// How many subjects have problems.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn set(&mut self, subject: &Subject, problems: BTreeSet<Problem>) {
+        let known = self.0.remove(subject).unwrap_or_default();
+        for problem in problems.difference(&known) {
+            warn!("{problem}");
+        }
+        if problems.is_empty() {
+            if !known.is_empty() {
+                info!("{subject}: in order again");
+            }
+        } else {
+            self.0.insert(subject.clone(), problems);
+        }
+    }
+}
+
+fn is_object_of(subject: &Subject, kind: Kind) -> bool {
+    matches!(subject, Subject::Object(object) if object.kind == kind)
+}

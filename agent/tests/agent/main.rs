@@ -1,0 +1,9 @@
+//! The agent's side of the kernel: links followed, programs attached beside others', what is said at start.
+//!
+//! Needs root and an agent with its eBPF object (`cargo xtask build`); fails without. Every test has network namespaces
+//! of its own.
+
+mod attach;
+mod links;
+mod start;
+mod world;

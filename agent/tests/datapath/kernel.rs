@@ -1,0 +1,259 @@
+//! The datapath in the kernel: the embedded object, its maps, and single packets through `BPF_PROG_TEST_RUN`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
+use probe_ebpf::Verdict;
+use probe_ebpf::host::MemoryTables;
+use viaduct::features::Features;
+use viaduct::load::{FROM_POD, TO_POD, load_programs};
+use viaduct::wire::Wire;
+use viaduct_common::abi::{self, MapSpec};
+use viaduct_common::{
+    Backend, BackendFlags, BackendId, Clock, Config, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey,
+    Frontend, Hook, L4Address, ParkedFragment, ParkedKey, Plain, Reason, ServiceId, Tick,
+};
+
+use crate::capture::Capture;
+use crate::datapath::{Datapath, Ran, Written};
+
+/// Rows of the maps in these tests: enough for every table here.
+pub(crate) const FILTER_WORDS: u32 = 64;
+pub(crate) const SLOTS: u32 = 256;
+pub(crate) const BACKENDS: u32 = 32;
+const ROWS: u32 = 256;
+const FLOWS: u32 = 1 << 15;
+
+/// The settings of both builds.
+pub(crate) const CONFIG: Config = Config { clock: Clock::PACKET, filter_mask: FILTER_WORDS - 1, ..Config::DEFAULT };
+
+type Rows<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
+type Cells<V> = Array<MapData, Wire<V>>;
+type Counts<V> = PerCpuArray<MapData, Wire<V>>;
+
+/// The loaded programs and their maps. They run in the namespace of the thread that runs them.
+pub(crate) struct Kernel {
+    object: Ebpf,
+    /// The kernel empties the map of programs once nobody holds it.
+    _stages: ProgramArray<MapData>,
+    filters: Cells<FilterWord>,
+    frontends: Rows<L4Address, Frontend>,
+    slots: Cells<u32>,
+    backends: Cells<Backend>,
+    endpoints: Rows<L4Address, u32>,
+    flows: Rows<FlowKey, FlowEntry>,
+    fragments: Rows<FragmentKey, FragmentEntry>,
+    parked: Rows<ParkedKey, ParkedFragment>,
+    services: Counts<Counters>,
+    backend_counts: Counts<Counters>,
+    reasons: Counts<u64>,
+    installed: MemoryTables,
+    replayed: Capture,
+    out: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the object. Call it in a network namespace of the test's own: parked frames are sent on its `lo`.
+    pub(crate) fn load() -> Self {
+        let bytes = viaduct::object::embedded().expect("an agent with its eBPF object; run `cargo xtask build`");
+        let mut object = load_maps(bytes).unwrap_or_else(|error| {
+            panic!("cannot make the maps; these tests need root (or CAP_BPF and CAP_NET_ADMIN): {error:?}")
+        });
+        let stages = load_programs(&mut object).expect("the kernel accepts the programs");
+        Self {
+            _stages: stages,
+            filters: take(&mut object, abi::FILTERS),
+            frontends: take(&mut object, abi::FRONTENDS),
+            slots: take(&mut object, abi::SLOTS),
+            backends: take(&mut object, abi::BACKENDS),
+            endpoints: take(&mut object, abi::ENDPOINTS),
+            flows: take(&mut object, abi::FLOWS),
+            fragments: take(&mut object, abi::FRAGMENTS),
+            parked: take(&mut object, abi::PARKED),
+            services: take(&mut object, abi::SERVICE_COUNTERS),
+            backend_counts: take(&mut object, abi::BACKEND_COUNTERS),
+            reasons: take(&mut object, abi::REASONS),
+            object,
+            installed: MemoryTables::default(),
+            replayed: Capture::open(),
+            out: vec![0; 8192],
+        }
+    }
+
+    fn clear(&mut self) {
+        clear(&mut self.frontends);
+        clear(&mut self.endpoints);
+        clear(&mut self.flows);
+        clear(&mut self.fragments);
+        clear(&mut self.parked);
+        for word in self.installed.filters.keys() {
+            self.filters.set(*word, Wire(FilterWord::default()), 0).expect("cleared");
+        }
+        for id in self.installed.backends.keys() {
+            self.backends.set(id.0, Wire(Backend::default()), 0).expect("cleared");
+        }
+        zero(&mut self.services, BACKENDS);
+        zero(&mut self.backend_counts, BACKENDS);
+        zero(&mut self.reasons, REASONS);
+    }
+
+    /// The frames that the last run sent again, once `count` of them have come.
+    pub(crate) fn replayed(&mut self, count: usize) -> Vec<Vec<u8>> {
+        self.replayed.take(count, Duration::from_secs(2))
+    }
+}
+
+/// True for a frame that `BPF_PROG_TEST_RUN` takes: an IP header must be whole.
+pub(crate) fn is_runnable(frame: &[u8]) -> bool {
+    let least = match frame.get(12..14) {
+        Some([0x08, 0x00]) => 34,
+        Some([0x86, 0xdd]) => 54,
+        _ => 14,
+    };
+    frame.len() >= least
+}
+
+/// Numbers of reasons that are looked at.
+const REASONS: u32 = 32;
+
+fn load_maps(object: &[u8]) -> Result<Ebpf, aya::EbpfError> {
+    let config = Wire(Config { l4_csum_ipv6_flag: Features::detect().l4_csum_ipv6_flag, ..CONFIG });
+    let mut loader = EbpfLoader::new();
+    loader.override_global("CONFIG", &config, true).override_global(aya_log::LEVEL, &0_u8, true);
+    let sizes = [
+        (abi::FILTERS, FILTER_WORDS),
+        (abi::FRONTENDS, ROWS),
+        (abi::SLOTS, SLOTS),
+        (abi::BACKENDS, BACKENDS),
+        (abi::BACKEND_COUNTERS, BACKENDS),
+        (abi::SERVICE_COUNTERS, BACKENDS),
+        (abi::ENDPOINTS, ROWS),
+        (abi::FLOWS, FLOWS),
+        (abi::FRAGMENTS, 1 << 11),
+        (abi::PARKED, 1 << 11),
+    ];
+    for (map, entries) in sizes {
+        loader.map_max_entries(map.name, entries);
+    }
+    loader.load(object)
+}
+
+impl Datapath for Kernel {
+    const NAME: &str = "kernel run";
+
+    fn install(&mut self, tables: &MemoryTables) {
+        self.clear();
+        self.installed = tables.clone();
+        tables.frontends.iter().for_each(|(key, row)| put(&mut self.frontends, *key, *row));
+        tables.endpoints.iter().for_each(|(key, row)| put(&mut self.endpoints, *key, *row));
+        tables.flows.borrow().iter().for_each(|(key, row)| put(&mut self.flows, *key, *row));
+        tables.fragments.borrow().iter().for_each(|(key, row)| put(&mut self.fragments, *key, *row));
+        for (word, row) in &tables.filters {
+            self.filters.set(*word, Wire(*row), 0).expect("within the map");
+        }
+        for slot in 0..SLOTS {
+            let id = tables.slots.get(slot as usize).copied().unwrap_or_default();
+            if self.slots.get(&slot, 0).expect("within the map") != Wire(id.0) {
+                self.slots.set(slot, Wire(id.0), 0).expect("within the map");
+            }
+        }
+        for (id, row) in &tables.backends {
+            self.backends.set(id.0, Wire(*row), 0).expect("within the map");
+        }
+    }
+
+    fn replace(&mut self, slot: u32, backend: BackendId) {
+        let Wire(old) = self.slots.get(&slot, 0).expect("within the map");
+        self.slots.set(slot, Wire(backend.0), 0).expect("within the map");
+        let Wire(row) = self.backends.get(&old, 0).expect("within the map");
+        self.backends.set(old, Wire(Backend { flags: BackendFlags::RETIRED, ..row }), 0).expect("within the map");
+    }
+
+    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8]) -> Ran {
+        let name = if hook == Hook::FROM_POD { FROM_POD } else { TO_POD };
+        let program: &SchedClassifier = self.object.program(name).expect("in the object").try_into().expect("a classifier");
+        let context = context(now);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut self.out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let result = program.test_run(options).unwrap_or_else(|error| panic!("{error:?} for {} bytes", frame.len()));
+        let verdict = match result.return_value.cast_signed() {
+            -1 => Verdict::Pass,
+            2 => Verdict::Drop,
+            7 => Verdict::Reflect,
+            other => panic!("{name} returned {other}"),
+        };
+        let out = if verdict == Verdict::Drop { Vec::new() } else { self.out[..result.data_size_out as usize].to_vec() };
+        Ran { verdict, out, replayed: Vec::new() }
+    }
+
+    fn written(&mut self) -> Written {
+        let parked = all(&self.parked).into_iter();
+        Written {
+            flows: all(&self.flows),
+            fragments: all(&self.fragments),
+            parked: parked.map(|(key, frame)| (key, frame.frame[..frame.len as usize].to_vec())).collect(),
+            services: totals(&self.services, BACKENDS, ServiceId),
+            backends: totals(&self.backend_counts, BACKENDS, BackendId),
+            reasons: totals(&self.reasons, REASONS, |number| Reason(number as u8)),
+        }
+    }
+}
+
+/// A `struct __sk_buff` with nothing set but the time stamp.
+fn context(now: Tick) -> [u8; 192] {
+    const TSTAMP: usize = 152;
+    let mut context = [0; 192];
+    context[TSTAMP..TSTAMP + 8].copy_from_slice(&now.nanos().to_ne_bytes());
+    context
+}
+
+fn take<T: TryFrom<Map>>(object: &mut Ebpf, spec: MapSpec) -> T
+where
+    T::Error: std::fmt::Debug,
+{
+    object.take_map(spec.name).expect("in the object").try_into().expect("its type")
+}
+
+fn put<K: Plain, V: Plain>(map: &mut Rows<K, V>, key: K, row: V) {
+    map.insert(Wire(key), Wire(row), 0).expect("room for the row");
+}
+
+fn clear<K: Plain, V: Plain>(map: &mut Rows<K, V>) {
+    let keys: Vec<_> = map.keys().collect::<Result<_, _>>().expect("readable");
+    for key in &keys {
+        map.remove(key).expect("removed");
+    }
+}
+
+fn all<K: Plain + Ord, V: Plain>(map: &Rows<K, V>) -> BTreeMap<K, V> {
+    map.iter().map(|row| row.expect("readable")).map(|(Wire(key), Wire(row))| (key, row)).collect()
+}
+
+fn zero<V: Plain + Default>(map: &mut Counts<V>, rows: u32) {
+    let cpus = nr_cpus().expect("a number of CPUs");
+    for index in 0..rows {
+        let zeroes = PerCpuValues::try_from(vec![Wire(V::default()); cpus]).expect("one for each CPU");
+        map.set(index, zeroes, 0).expect("within the map");
+    }
+}
+
+/// Sums over the CPUs, by number; those of 0 are left out.
+fn totals<K: Ord, V>(map: &Counts<V>, rows: u32, key: impl Fn(u32) -> K) -> BTreeMap<K, V>
+where
+    V: Plain + Default + PartialEq + std::ops::AddAssign,
+{
+    let total = |index| {
+        let mut total = V::default();
+        map.get(&index, 0).expect("within the map").iter().for_each(|Wire(count)| total += *count);
+        total
+    };
+    (0..rows).map(|index| (key(index), total(index))).filter(|(_, total)| *total != V::default()).collect()
+}

@@ -1,0 +1,28 @@
+//! The fixture rows by topic.
+
+mod connections;
+mod errors;
+mod foreign;
+mod fragments;
+mod hairpin;
+mod headers;
+mod lifetimes;
+mod moves;
+mod refusals;
+mod tuples;
+
+use crate::row::Rows;
+
+/// Every topic with its rows.
+pub(crate) const TOPICS: &[(&str, Rows)] = &[
+    ("connections", connections::rows),
+    ("lifetimes", lifetimes::rows),
+    ("headers", headers::rows),
+    ("fragments", fragments::rows),
+    ("errors", errors::rows),
+    ("hairpin", hairpin::rows),
+    ("refusals", refusals::rows),
+    ("tuples", tuples::rows),
+    ("moves", moves::rows),
+    ("foreign", foreign::rows),
+];

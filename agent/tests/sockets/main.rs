@@ -1,0 +1,18 @@
+//! The agent and its datapath with real sockets: TCP and UDP of pods in network namespaces, offloads on, both families.
+//!
+//! Each test makes a network of its own, starts the built agent on each of its nodes with a folder of manifests, and
+//! looks at what clients see. All need root, and fail without it. Nothing is left behind; see the lab's documentation.
+
+mod churn;
+mod cluster;
+mod fragments;
+mod hairpin;
+mod links;
+mod mtu;
+mod packets;
+mod refusal;
+mod restart;
+mod service;
+mod spread;
+mod traffic;
+mod tuples;
