@@ -24,8 +24,9 @@ const fn fold(addr: Addr) -> u64 {
 #[inline(always)]
 pub const fn mix_tuple(tuple: &Tuple, protocol: Protocol, seed: u32) -> u32 {
     let ports = (tuple.src_port.bits() as u64) << 24 | (tuple.dst_port.bits() as u64) << 8 | protocol.0 as u64;
-    let src = fold(tuple.src) ^ (seed as u64) << 32;
-    let hash = mix(src ^ ports).wrapping_add(fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    // Each part has an odd multiplier of its own: added plainly, a neighbour's address would make up for another port.
+    let client = fold(tuple.src).wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(ports.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7));
+    let hash = mix(client ^ (seed as u64) << 32).wrapping_add(fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93));
     (mix(hash) >> 32) as u32
 }
 

@@ -17,7 +17,7 @@ macro_rules! plain {
             assert!(align_of::<$type>() <= 8, "the kernel aligns map values to 8 bytes");
         };
         // SAFETY: `repr(C)` by review, no padding by the assertions above, and every field is itself plain.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "this macro is where rows become plain")]
         unsafe impl $crate::plain::Plain for $type {}
         const _: fn() = || {
             fn each_field_is_plain<T: $crate::plain::Plain>() {}
@@ -30,7 +30,7 @@ pub(crate) use plain;
 macro_rules! primitives {
     ($($type:ty),+) => { $(
         // SAFETY: integers have no padding and no invalid value.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "integers are plain")]
         unsafe impl Plain for $type {}
     )+ };
 }

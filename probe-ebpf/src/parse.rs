@@ -123,10 +123,10 @@ impl Segment {
         self.key.tuple.destination(self.key.protocol)
     }
 
-    /// True for the packet that opens a TCP connection.
+    /// True for the packet that opens a TCP connection. One that would end it at the same time opens nothing.
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {
-        self.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+        self.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::FIN | tcp_flags::RST) == tcp_flags::SYN
     }
 
     /// True for a packet that may be the first of its flow: one that opens a connection, and any of UDP.

@@ -24,4 +24,4 @@ pub use op::Op;
 pub use planner::{Planner, SLOT_GRACE};
 pub use refusal::Refusal;
 pub use service::Plan;
-pub use sweep::Sweep;
+pub use sweep::{Keep, Sweep};

@@ -9,7 +9,15 @@ use viaduct_common::{
 
 use super::Op;
 use super::planner::{Planner, endpoint_op};
-use crate::store::Keep;
+
+/// Whether a flow stays in `FLOWS`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// It stays.
+    Yes,
+    /// It is deleted.
+    No,
+}
 
 /// One pass over all flows. It begins with what might be free and strikes out what a flow still needs.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use viaduct_common::{
 
 use super::*;
 use crate::model::{DesiredBackend, DesiredPort, DesiredService, ObjectName, Pool};
+use crate::store::MapStore;
 use crate::store::memory::MemoryStore;
-use crate::store::{Keep, MapStore};
 
 const SIZES: Capacities = Capacities { frontends: 8, slots: 512, backends: 16, endpoints: 8, filter_words: 4, services: 8 };
 

@@ -13,9 +13,9 @@ use viaduct_common::{
     Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Plain, Reason, ServiceId,
 };
 
-use super::{Keep, MapStore, StoreError};
+use super::{MapStore, StoreError};
 use crate::bpf::{self, Batches};
-use crate::plan::{Capacities, Observed, Op, SlotDigest, SlotRun};
+use crate::plan::{Capacities, Keep, Observed, Op, SlotDigest, SlotRun};
 use crate::wire::Wire;
 
 /// Rows that are read or written with one system call: enough to make its cost vanish, few enough to stay in the cache.

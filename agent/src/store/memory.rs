@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use viaduct_common::{Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Reason, ServiceId, abi};
 
-use super::{Keep, MapStore, StoreError};
-use crate::plan::{Capacities, Observed, Op, SlotDigest, SlotRun};
+use super::{MapStore, StoreError};
+use crate::plan::{Capacities, Keep, Observed, Op, SlotDigest, SlotRun};
 
 /// Every table of the datapath, open to the tests and to the datapath's host build.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use viaduct_common::{BackendId, Counters, FlowEntry, FlowKey, Reason, ServiceId};
 
-use crate::plan::{Capacities, Observed, Op};
+use crate::plan::{Capacities, Keep, Observed, Op};
 
 /// Why the maps could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +37,6 @@ pub enum StoreError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-}
-
-/// Whether a flow stays in `FLOWS`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Keep {
-    /// It stays.
-    Yes,
-    /// It is deleted.
-    No,
 }
 
 /// The maps of one datapath. Only implementations of this trait write maps.

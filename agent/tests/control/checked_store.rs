@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use viaduct::plan::{Capacities, Observed, Op, SLOT_GRACE, SlotRun};
+use viaduct::plan::{Capacities, Keep, Observed, Op, SLOT_GRACE, SlotRun};
 use viaduct::store::memory::MemoryStore;
-use viaduct::store::{Keep, MapStore, StoreError};
+use viaduct::store::{MapStore, StoreError};
 use viaduct_common::{BackendId, Counters, FlowEntry, FlowKey, L4Address, Reason, ServiceId};
 
 use crate::meaning;

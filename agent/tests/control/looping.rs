@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use viaduct::model::{Event, Kind, Object, ObjectName, ObjectRef, accept};
-use viaduct::plan::{Capacities, Observed, Op};
+use viaduct::plan::{Capacities, Keep, Observed, Op};
 use viaduct::store::memory::MemoryStore;
-use viaduct::store::{Keep, MapStore, StoreError};
+use viaduct::store::{MapStore, StoreError};
 use viaduct::sync::{Progress, Settings, Sync};
 use viaduct_common::{
     BackendId, Counters, FlowEntry, FlowKey, FlowState, Hook, L4Address, Port, Protocol, Reason, ServiceId, Tuple,

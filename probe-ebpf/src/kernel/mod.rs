@@ -24,58 +24,27 @@ const NEXT: i32 = -1;
 /// `TC_ACT_SHOT`.
 const SHOT: i32 = 2;
 
-/// Host side of a pod's link, ingress: what the pod sends.
-#[classifier]
-fn tc_from_pod(ctx: TcContext) -> i32 {
-    enter::<{ Hook::FROM_POD.0 }, { Stage::Hot as u8 }>(ctx.skb.skb)
+/// The programs: one for each stage that a hook has. The first of each hook is attached, the others are tail-called; their
+/// places in `STAGES` are those of `viaduct_common::PROGRAMS`.
+macro_rules! programs {
+    ($($name:ident: $hook:ident, $stage:ident;)+) => { $(
+        #[classifier]
+        fn $name(ctx: TcContext) -> i32 {
+            enter::<{ Hook::$hook.0 }, { Stage::$stage as u8 }>(ctx.skb.skb)
+        }
+    )+ };
 }
 
-/// Tail-called: see [`Stage::Transport`].
-#[classifier]
-fn tc_from_pod_transport(ctx: TcContext) -> i32 {
-    enter::<{ Hook::FROM_POD.0 }, { Stage::Transport as u8 }>(ctx.skb.skb)
-}
-
-/// Tail-called: see [`Stage::Open`].
-#[classifier]
-fn tc_from_pod_open(ctx: TcContext) -> i32 {
-    enter::<{ Hook::FROM_POD.0 }, { Stage::Open as u8 }>(ctx.skb.skb)
-}
-
-/// Tail-called: see [`Stage::Control`].
-#[classifier]
-fn tc_from_pod_control(ctx: TcContext) -> i32 {
-    enter::<{ Hook::FROM_POD.0 }, { Stage::Control as u8 }>(ctx.skb.skb)
-}
-
-/// Host side of a pod's link, egress: what the pod receives.
-#[classifier]
-fn tc_to_pod(ctx: TcContext) -> i32 {
-    enter::<{ Hook::TO_POD.0 }, { Stage::Hot as u8 }>(ctx.skb.skb)
-}
-
-/// Tail-called: see [`Stage::Transport`].
-#[classifier]
-fn tc_to_pod_transport(ctx: TcContext) -> i32 {
-    enter::<{ Hook::TO_POD.0 }, { Stage::Transport as u8 }>(ctx.skb.skb)
-}
-
-/// Tail-called: see [`Stage::Control`].
-#[classifier]
-fn tc_to_pod_control(ctx: TcContext) -> i32 {
-    enter::<{ Hook::TO_POD.0 }, { Stage::Control as u8 }>(ctx.skb.skb)
-}
-
-/// Tail-called: see [`Stage::Icmp`].
-#[classifier]
-fn tc_from_pod_icmp(ctx: TcContext) -> i32 {
-    enter::<{ Hook::FROM_POD.0 }, { Stage::Icmp as u8 }>(ctx.skb.skb)
-}
-
-/// Tail-called: see [`Stage::Icmp`].
-#[classifier]
-fn tc_to_pod_icmp(ctx: TcContext) -> i32 {
-    enter::<{ Hook::TO_POD.0 }, { Stage::Icmp as u8 }>(ctx.skb.skb)
+programs! {
+    tc_from_pod: FROM_POD, Hot;
+    tc_from_pod_transport: FROM_POD, Transport;
+    tc_from_pod_open: FROM_POD, Open;
+    tc_from_pod_control: FROM_POD, Control;
+    tc_from_pod_icmp: FROM_POD, Icmp;
+    tc_to_pod: TO_POD, Hot;
+    tc_to_pod_transport: TO_POD, Transport;
+    tc_to_pod_control: TO_POD, Control;
+    tc_to_pod_icmp: TO_POD, Icmp;
 }
 
 /// Runs one stage on the packet. Hook and stage are constants, so that each program holds its own code and nothing else.
@@ -103,7 +72,7 @@ fn enter<const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> i32 {
         Verdict::Reflect => unsafe { bpf_redirect(Skb::new(skb, hook).link(), 0) as i32 },
         Verdict::Continue(stage) => {
             // SAFETY: the context is the one that this program was called with.
-            let _ = unsafe { STAGES.tail_call(&TcContext::new(skb), stage_index(hook, stage)) };
+            unsafe { STAGES.tail_call(&TcContext::new(skb), stage_index(hook, stage)) };
             // Still here: too many stages in a row, which only a table that forgets at once can cause.
             KernelTables.count_reason(Reason::STAGE_MISSING);
             SHOT

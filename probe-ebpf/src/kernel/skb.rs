@@ -115,7 +115,7 @@ impl Packet for Skb {
     #[inline(always)]
     fn insert(&mut self, room: u32) -> Result<(), Fault> {
         // SAFETY: numbers only.
-        done(unsafe { bpf_skb_adjust_room(self.ctx.skb.skb, room as i32, BPF_ADJ_ROOM_MAC, 0) })
+        done(unsafe { bpf_skb_adjust_room(self.ctx.skb.skb, room.cast_signed(), BPF_ADJ_ROOM_MAC, 0) })
     }
 
     #[inline(always)]

@@ -102,7 +102,7 @@ impl Tables for KernelTables {
         let Some(place) = SCRATCH.get_ptr_mut(TO_PARK) else { return false };
         // SAFETY: this CPU's own place, and nothing else uses it between here and the insertion.
         let place = unsafe { &mut *place };
-        packet.save(place).is_ok() && PARKED.insert(key, &*place, u64::from(BPF_ANY)).is_ok()
+        packet.save(place).is_ok() && PARKED.insert(key, place, u64::from(BPF_ANY)).is_ok()
     }
 
     #[inline(always)]
@@ -119,11 +119,11 @@ impl Tables for KernelTables {
             }
             let key = ParkedKey { datagram: *datagram, ordinal };
             // SAFETY: rows are replaced whole and read within the program's RCU section.
-            if let Some(parked) = unsafe { PARKED.get(&key) } {
+            if let Some(parked) = unsafe { PARKED.get(key) } {
                 if packet.restore(parked).and_then(|()| packet.replay()).is_err() {
                     self.count_reason(Reason::FRAGMENT_LOST);
                 }
-                let _ = PARKED.remove(&key);
+                let _ = PARKED.remove(key);
             }
         }
         if packet.restore(in_hand).is_ok() { Released::Done } else { Released::Broken }
