@@ -19,20 +19,31 @@ impl Capture {
         Self(socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("a packet socket; it needs root"))
     }
 
-    /// The next `count` frames, or those that come within `patience`.
+    /// The next `count` frames, or those that come within `patience`; and any more that are there already.
     pub(crate) fn take(&mut self, count: usize, patience: Duration) -> Vec<Vec<u8>> {
         let deadline = Instant::now() + patience;
         let mut frames = Vec::new();
-        while frames.len() < count && Instant::now() < deadline {
-            let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            poll(&mut ready, PollTimeout::from(50_u8)).expect("poll");
-            let mut frame = vec![0; 4096];
-            let Ok((len, Some(from))) = recvfrom::<LinkAddr>(self.0.as_raw_fd(), &mut frame) else { continue };
-            frame.truncate(len);
-            if from.pkttype() != OUTGOING {
-                frames.push(frame);
+        loop {
+            match self.next() {
+                Some(frame) => frames.push(frame),
+                None if frames.len() < count && Instant::now() < deadline => {
+                    let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+                    poll(&mut ready, PollTimeout::from(50_u8)).expect("poll");
+                }
+                None => return frames,
             }
         }
-        frames
+    }
+
+    /// A frame that is there already.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut frame = vec![0; 4096];
+        loop {
+            let (len, from) = recvfrom::<LinkAddr>(self.0.as_raw_fd(), &mut frame).ok()?;
+            if from.is_some_and(|from| from.pkttype() != OUTGOING) {
+                frame.truncate(len);
+                return Some(frame);
+            }
+        }
     }
 }

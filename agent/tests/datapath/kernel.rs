@@ -101,7 +101,7 @@ impl Kernel {
         zero(&mut self.reasons, REASONS);
     }
 
-    /// The frames that the last run sent again, once `count` of them have come.
+    /// The frames that the last run sent again: `count` of them are waited for, more are not overlooked.
     pub(crate) fn replayed(&mut self, count: usize) -> Vec<Vec<u8>> {
         self.replayed.take(count, Duration::from_secs(2))
     }

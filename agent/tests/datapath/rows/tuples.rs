@@ -102,7 +102,7 @@ fn direct(w: &World) -> Vec<Row> {
             .pod_gets(&Packet::tcp(web.endpoint, client).syn().ack())
             .leaves(established.clone()),
         Row::new(w, "a direct connection's data passes").has(established.clone()).pod_sends(&packet.clone().ack()).keeps(),
-        Row::new(w, "a direct connection with options passes, and its time is written")
+        Row::new(w, "a direct connection passes, and its time is written")
             .has(established.clone().created(Tick(NOW.0 - 2)))
             .pod_sends(&packet.clone().ack())
             .leaves(established.clone().created(Tick(NOW.0 - 2)).seen(NOW)),
