@@ -85,7 +85,8 @@ impl Family for V4 {
     #[inline(always)]
     fn is_plain(header: &Ipv4) -> bool {
         const PART: u16 = 0x3fff_u16.to_be();
-        header.version_ihl == 0x45 && header.fragment & PART == 0
+        let total = u16::from_be(header.total_len);
+        header.version_ihl == 0x45 && header.fragment & PART == 0 && (total == 0 || u32::from(total) >= Self::HEADER)
     }
 
     #[inline(always)]
