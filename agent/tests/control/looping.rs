@@ -135,7 +135,7 @@ async fn a_single_change_is_programmed_at_once_and_a_storm_in_few_rounds() {
     let begin = Instant::now();
     events.send(vec![Event::Seen(service(1))]).await.unwrap();
     let rounds = until(&mut progress, |progress| progress.services == 1).await.rounds;
-    assert!(store.has(1) && begin.elapsed() < Duration::from_millis(200), "{:?}", begin.elapsed());
+    assert!(store.has(1) && begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     for i in 0..500_u16 {
         events.try_send(if i % 2 == 0 { gone(1) } else { vec![Event::Seen(service(1))] }).unwrap();
     }

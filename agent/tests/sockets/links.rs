@@ -8,9 +8,8 @@ use viaduct_lab::{Family, Topology};
 use crate::cluster::Cluster;
 use crate::service::{Service, TARGET};
 
-/// Half of new links are ready in this time, on a machine that is busy with other tests: the kernel alone takes some 10
-/// milliseconds for each program that it attaches, and a container takes longer to start.
-const READY: Duration = Duration::from_millis(150);
+/// Half of new links are ready in this time, however busy the machine is; links that were polled for would take longer.
+const READY: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_new_pod_is_served_and_serves() -> Result<()> {
