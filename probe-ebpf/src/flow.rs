@@ -4,7 +4,7 @@ use viaduct_common::{Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowStat
 
 use crate::parse::Segment;
 use crate::select;
-use crate::tables::{Env, Tables};
+use crate::tables::{Env, Tables, Touched};
 
 /// True if the flow was seen recently enough.
 #[inline(always)]
@@ -33,13 +33,18 @@ pub(crate) const fn negated(delta: u32) -> u32 {
     if delta == 0 { 0 } else { !delta }
 }
 
+/// Where the packets of the opposite direction come by.
+#[inline(always)]
+fn other_hook(hook: Hook, flags: FlowFlags) -> Hook {
+    if flags.contains(FlowFlags::HAIRPIN) || hook == Hook::TO_POD { Hook::FROM_POD } else { Hook::TO_POD }
+}
+
 /// Turns a row and its key into those of the opposite direction, in place: the stack has no room for both.
 #[inline(never)]
 pub(crate) fn flip(key: &mut FlowKey, entry: &mut FlowEntry) {
     let tuple = key.tuple.reversed();
     key.tuple = entry.new.reversed();
-    let hairpin = entry.flags.contains(FlowFlags::HAIRPIN);
-    key.hook = if hairpin || key.hook == Hook::TO_POD { Hook::FROM_POD } else { Hook::TO_POD };
+    key.hook = other_hook(key.hook, entry.flags);
     entry.new = tuple;
     entry.address_delta = negated(entry.address_delta);
     entry.port_delta = negated(entry.port_delta);
@@ -47,19 +52,26 @@ pub(crate) fn flip(key: &mut FlowKey, entry: &mut FlowEntry) {
 }
 
 /// Notes that a packet of the flow went by. Rows are written only if the state changes or a tick has passed, and then both
-/// directions at once: they live and die together, and a row that was evicted comes back.
+/// directions at once: they live and die together. False: the other direction's row is gone, see [`revive`].
 #[inline(never)]
-pub(crate) fn touch<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) {
+pub(crate) fn touch<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) -> bool {
     let state = next_state(segment, entry);
     if state == entry.state && now == entry.seen {
-        return;
+        return true;
     }
-    let (mut key, mut entry) = (segment.key, FlowEntry { state, seen: now, ..*entry });
-    tables.touch_flow(&key, state, now);
+    tables.touch_flow(&segment.key, &entry.new, state, now);
+    let mirrored = FlowKey::new(entry.new.reversed(), segment.key.protocol, other_hook(segment.key.hook, entry.flags));
+    // The client may have used its port again, and the other row belongs to that flow by now: it is left alone.
+    tables.touch_flow(&mirrored, &segment.key.tuple.reversed(), state, now) != Touched::Absent
+}
+
+/// Writes the other direction's row again after it was evicted.
+#[inline(never)]
+pub(crate) fn revive<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) {
+    let mut key = segment.key;
+    let mut entry = FlowEntry { state: next_state(segment, entry), seen: now, ..*entry };
     flip(&mut key, &mut entry);
-    if !tables.touch_flow(&key, state, now) {
-        tables.insert_flow(&key, &entry);
-    }
+    tables.insert_flow(&key, &entry);
 }
 
 /// True for a row that was balanced to a backend: the client's row of a flow towards a VIP.
@@ -101,15 +113,16 @@ pub(crate) fn course<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, 
     Course::Move
 }
 
-/// True if the flow would get another backend, if it had none. Where it would not, it stays: even a backend that is about to
-/// go is better than none.
+/// True if the flow would go elsewhere, if it were new: to another backend, or nowhere because the Service has no such port
+/// any longer. A Service without endpoints keeps it: even a backend that is about to go is better than none.
 #[inline(never)]
 fn leads_elsewhere<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, entry: &FlowEntry) -> bool {
     match tables.frontend(&segment.destination()) {
         Some(frontend) if frontend.slot_count > 0 => {
             select::backend(tables, env, segment, &frontend).is_some_and(|(id, _)| id != entry.backend)
         }
-        _ => false,
+        Some(_) => false,
+        None => true,
     }
 }
 

@@ -79,20 +79,39 @@ pub(crate) fn later<F: Family, P: Packet, T: Tables>(
 ) -> Outcome {
     let key = network.datagram(hook);
     let mut parked = 0;
+    let mut fresh = false;
     if let Some(row) = tables.fragment(&key).filter(|row| is_fresh(row, now)) {
-        match row.kind {
-            FragmentKind::TRANSLATED => return pass_on(packet, tables, network, &row),
-            FragmentKind::FOREIGN => return Outcome::PASS,
-            FragmentKind::DROPPED => return Outcome::drop(Reason::FRAGMENT_OF_DROPPED),
-            _ => parked = row.parked,
+        if row.kind != FragmentKind::WAITING {
+            return follow(packet, tables, network, &row);
         }
+        parked = row.parked;
+        fresh = true;
     }
     if parked >= PARKED_PER_DATAGRAM || !tables.park(&ParkedKey { datagram: key, ordinal: u32::from(parked) }, packet) {
         return Outcome::drop(Reason::FRAGMENT_LOST);
     }
     let row = FragmentEntry { kind: FragmentKind::WAITING, seen: now, parked: parked + 1, ..FragmentEntry::default() };
-    tables.set_fragment(&key, &row);
+    if fresh {
+        tables.set_fragment(&key, &row);
+    } else if !tables.insert_fragment(&key, &row) {
+        // A row of an old datagram with the same number; or the first fragment came meanwhile, on another CPU.
+        match tables.fragment(&key) {
+            Some(row) if is_fresh(&row, now) => return follow(packet, tables, network, &row),
+            _ => tables.set_fragment(&key, &row),
+        }
+    }
     Outcome::drop(Reason::FRAGMENT_PARKED)
+}
+
+/// A later fragment of a datagram about which was decided. While it still waits, this one came too late to wait with it.
+#[inline(always)]
+fn follow<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, network: &Network<F>, row: &FragmentEntry) -> Outcome {
+    match row.kind {
+        FragmentKind::TRANSLATED => pass_on(packet, tables, network, row),
+        FragmentKind::FOREIGN => Outcome::PASS,
+        FragmentKind::DROPPED => Outcome::drop(Reason::FRAGMENT_OF_DROPPED),
+        _ => Outcome::drop(Reason::FRAGMENT_LOST),
+    }
 }
 
 #[inline(always)]

@@ -33,8 +33,8 @@ mod verdict;
 pub mod host;
 
 pub use family::{Family, V4, V6};
-pub use packet::{Cover, Fault, LAST_OFFSET, Packet};
-pub use tables::{Env, Inserted, Released, Tables};
+pub use packet::{Cover, ETHERNET, Fault, LAST_OFFSET, Packet};
+pub use tables::{Env, Inserted, Released, Tables, Touched};
 pub use verdict::{Outcome, Verdict};
 
 use viaduct_common::{Hook, Stage};

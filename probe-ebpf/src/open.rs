@@ -110,10 +110,22 @@ fn choose<T: Tables, E: Env>(tables: &T, env: &E, opening: &Opening, target: &mu
             return TRANSLATE;
         }
         if let Some(frontend) = tables.frontend(&L4Address::whole(target.address.addr)) {
+            if is_lost_reply(tables, segment) {
+                return Outcome::drop(Reason::UNANSWERABLE);
+            }
             return select::without_slots(&frontend, Reason::NO_SUCH_PORT);
         }
     }
     if segment.closes() || !tables.is_endpoint(&target.address) { Outcome::PASS } else { TRANSLATE }
+}
+
+/// True for TCP in mid-stream from a port at which a backend listens: the answer in a hairpin flow whose row was lost. A
+/// reset would end a connection that the client's next packet brings back.
+#[inline(always)]
+fn is_lost_reply<T: Tables>(tables: &T, segment: &Segment) -> bool {
+    let tuple = &segment.key.tuple;
+    let source = L4Address::new(tuple.src, tuple.src_port, segment.key.protocol);
+    segment.key.protocol == Protocol::TCP && !segment.opens() && tables.is_endpoint(&source)
 }
 
 /// How many other source ports are tried before a flow is given up. Each is taken only if this very client already has

@@ -3,7 +3,7 @@
 use viaduct_common::{ParkedFragment, Plain};
 
 /// Length of an Ethernet header.
-pub(crate) const ETHERNET: u32 = 14;
+pub const ETHERNET: u32 = 14;
 
 /// No header starts behind this offset. The verifier wants to see an end (it allows 0xffff); six of the longest extension
 /// headers end before it.

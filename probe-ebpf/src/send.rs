@@ -25,6 +25,17 @@ pub(crate) fn send<F: Family, P: Packet, T: Tables>(
     }
 }
 
+/// The same out of line, for stages whose stack is short.
+#[inline(never)]
+pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    network: &Network<F>,
+    entry: &FlowEntry,
+) -> Outcome {
+    send(packet, tables, network, entry)
+}
+
 /// The verdict for a packet that was translated.
 #[inline(always)]
 pub(crate) fn translated<P: Packet>(packet: &mut P, flags: FlowFlags) -> Outcome {

@@ -2,7 +2,7 @@
 
 use viaduct_common::{
     Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey, Frontend, L4Address,
-    ParkedKey, Reason, ServiceId, Tick,
+    ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use crate::Packet;
@@ -16,6 +16,17 @@ pub enum Inserted {
     Exists,
     /// There is no room.
     Full,
+}
+
+/// What was found where a row was to be touched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Touched {
+    /// The row, and it is written.
+    Yes,
+    /// Nothing.
+    Absent,
+    /// The row of another flow, which is left alone.
+    Another,
 }
 
 /// The maps, one method for each thing the datapath does with them. Rows are returned by value.
@@ -37,13 +48,15 @@ pub trait Tables {
     fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
     /// Adds or replaces a row of `FLOWS`. False: there is no room.
     fn set_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool;
-    /// Sets two fields of a row in place, if it is there. True if it was.
-    fn touch_flow(&self, key: &FlowKey, state: FlowState, seen: Tick) -> bool;
+    /// Sets two fields of a row in place, if it is there and still rewrites to `new`.
+    fn touch_flow(&self, key: &FlowKey, new: &Tuple, state: FlowState, seen: Tick) -> Touched;
     /// Removes a row.
     fn remove_flow(&self, key: &FlowKey);
 
     /// A row of `FRAGMENTS`.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry>;
+    /// Adds a row to `FRAGMENTS` unless its key is taken. False: it is.
+    fn insert_fragment(&self, key: &FragmentKey, entry: &FragmentEntry) -> bool;
     /// Adds or replaces a row of `FRAGMENTS`. A row that finds no room is lost: later fragments are then treated as early ones.
     fn set_fragment(&self, key: &FragmentKey, entry: &FragmentEntry);
     /// Copies `packet` into `PARKED`. False: too large, or no room.

@@ -32,7 +32,9 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
     if flow::course(tables, env, &segment, &entry) != Course::Stay {
         return Outcome::to(Stage::Open);
     }
-    flow::touch(tables, &segment, &entry, now);
+    if !flow::touch(tables, &segment, &entry, now) {
+        flow::revive(tables, &segment, &entry, now);
+    }
     if network.walk.part == Part::First {
         let waiting = fragment::first(tables, &network, &entry, Sighting { hook, now, kind: FragmentKind::TRANSLATED });
         if waiting > 0 && !fragment::release(packet, tables, &network, hook, waiting) {
@@ -40,7 +42,7 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
         }
     }
     // An identity changes nothing, so a direct flow passes here too.
-    send::send(packet, tables, &network, &entry)
+    send::send_apart(packet, tables, &network, &entry)
 }
 
 /// A packet without a flow: a new one of the pod's, or a foreign one on its way to it.

@@ -150,6 +150,16 @@ impl World {
         self.add_frontend(place, row);
     }
 
+    /// Takes a port from its VIP.
+    pub(crate) fn close(&mut self, place: &Place) {
+        self.tables.frontends.remove(&l4(place.vip, place.protocol));
+    }
+
+    /// Takes a VIP from its Service; the filter still knows it.
+    pub(crate) fn forget(&mut self, place: &Place) {
+        self.tables.frontends.retain(|key, _| key.addr != place.vip.ip().into());
+    }
+
     fn add_empty(&mut self, place: Place, flags: FrontendFlags) {
         self.add_frontend(&place, Frontend { service: place.service, flags, ..Frontend::default() });
     }

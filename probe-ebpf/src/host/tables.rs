@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use viaduct_common::{
     Addr, Backend, BackendId, Counters, FilterPlace, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey,
-    Frontend, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceId, Tick,
+    Frontend, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use crate::packet::Packet;
-use crate::tables::{Inserted, Released, Tables};
+use crate::tables::{Inserted, Released, Tables, Touched};
 
 /// The tables of a datapath. What the agent writes is in plain fields; what the datapath writes is in cells, as it has the
 /// tables shared.
@@ -98,14 +98,15 @@ impl Tables for MemoryTables {
         true
     }
 
-    fn touch_flow(&self, key: &FlowKey, state: FlowState, seen: Tick) -> bool {
+    fn touch_flow(&self, key: &FlowKey, new: &Tuple, state: FlowState, seen: Tick) -> Touched {
         match self.flows.borrow_mut().get_mut(key) {
-            Some(entry) => {
+            Some(entry) if entry.new == *new => {
                 entry.state = state;
                 entry.seen = seen;
-                true
+                Touched::Yes
             }
-            None => false,
+            Some(_) => Touched::Another,
+            None => Touched::Absent,
         }
     }
 
@@ -115,6 +116,14 @@ impl Tables for MemoryTables {
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
         self.fragments.borrow().get(key).copied()
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, entry: &FragmentEntry) -> bool {
+        let free = !self.fragments.borrow().contains_key(key);
+        if free {
+            self.set_fragment(key, entry);
+        }
+        free
     }
 
     fn set_fragment(&self, key: &FragmentKey, entry: &FragmentEntry) {

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::trace;
 use probe_ebpf::headers::{Ipv4, Ipv6};
-use probe_ebpf::{Family, Outcome, Packet, V4, V6, Verdict};
+use probe_ebpf::{ETHERNET, Family, Outcome, Packet, V4, V6, Verdict};
 use viaduct_common::Hook;
 
 use super::skb::Skb;
@@ -32,7 +32,7 @@ fn write(skb: *mut __sk_buff, hook: Hook, outcome: Outcome) {
     let (link, reason) = (packet.link(), outcome.reason().0);
     match packet.ethertype() {
         V4::ETHERTYPE => {
-            if let Some(ip) = packet.load::<Ipv4>(14) {
+            if let Some(ip) = packet.load::<Ipv4>(ETHERNET) {
                 let (src, dst) = (u32::from_be(ip.src), u32::from_be(ip.dst));
                 trace!(
                     &ctx,
@@ -41,7 +41,7 @@ fn write(skb: *mut __sk_buff, hook: Hook, outcome: Outcome) {
             }
         }
         V6::ETHERTYPE => {
-            if let Some(ip) = packet.load::<Ipv6>(14) {
+            if let Some(ip) = packet.load::<Ipv6>(ETHERNET) {
                 let (src, dst) = (octets(ip.src), octets(ip.dst));
                 trace!(&ctx, "{} link {} {}: {:i} -> {:i} protocol {} reason {}", place, link, what, src, dst, ip.next.0, reason);
             }

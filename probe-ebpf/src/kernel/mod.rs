@@ -11,8 +11,9 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use probe_ebpf::{Family, Outcome, Packet, Tables, V4, V6, Verdict, run_family};
-use viaduct_common::{Hook, Reason, Stage, stage_index};
+use probe_ebpf::headers::{Ipv4, Ipv6};
+use probe_ebpf::{ETHERNET, Family, Outcome, Packet, Tables, V4, V6, Verdict, run_family};
+use viaduct_common::{Hook, L4Address, Reason, Stage, stage_index};
 
 use env::KernelEnv;
 use maps::STAGES;
@@ -73,11 +74,30 @@ fn enter<const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> i32 {
         Verdict::Continue(stage) => {
             // SAFETY: the context is the one that this program was called with.
             unsafe { STAGES.tail_call(&TcContext::new(skb), stage_index(hook, stage)) };
-            // Still here: too many stages in a row, which only a table that forgets at once can cause.
-            KernelTables.count_reason(Reason::STAGE_MISSING);
-            SHOT
+            missing(skb, hook, stage)
         }
     }
+}
+
+/// The next stage is not there: the agent that held the map was killed, and left filters on a link. What concerns a VIP or
+/// a known flow is dropped rather than half translated; everything else is none of our business.
+#[inline(never)]
+fn missing(skb: *mut __sk_buff, hook: Hook, stage: Stage) -> i32 {
+    let packet = Skb::new(skb, hook);
+    let ours = if hook == Hook::TO_POD {
+        stage == Stage::Transport
+    } else {
+        let dst = match packet.ethertype() {
+            V4::ETHERTYPE => packet.load::<Ipv4>(ETHERNET).map(|header| V4::dst(&header)),
+            _ => packet.load::<Ipv6>(ETHERNET).map(|header| V6::dst(&header)),
+        };
+        dst.is_some_and(|dst| KernelTables.frontend(&L4Address::whole(dst)).is_some())
+    };
+    if !ours {
+        return NEXT;
+    }
+    KernelTables.count_reason(Reason::STAGE_MISSING);
+    SHOT
 }
 
 /// The stage for one family.

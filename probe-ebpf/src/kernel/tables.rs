@@ -1,10 +1,10 @@
 //! The tables in the kernel's maps.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use probe_ebpf::{Inserted, Packet, Released, Tables};
+use probe_ebpf::{Inserted, Packet, Released, Tables, Touched};
 use viaduct_common::{
     Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey, Frontend, L4Address,
-    PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick,
+    PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use super::maps::{
@@ -25,8 +25,15 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn frontend(&self, key: &L4Address) -> Option<Frontend> {
-        // SAFETY: rows are replaced whole by an update that swaps the element, and read within the program's RCU section.
-        unsafe { FRONTENDS.get(key).copied() }
+        // An update swaps the element, and the kernel may use the old one for another row at once, while it is read here. So
+        // a row counts when it was read twice the same; only new flows come here.
+        let read = || {
+            // SAFETY: any bytes are a valid row, and the element stays memory of this map.
+            unsafe { FRONTENDS.get(key).copied() }
+        };
+        let first = read();
+        let second = read();
+        if first == second { second } else { read() }
     }
 
     #[inline(always)]
@@ -65,18 +72,17 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn touch_flow(&self, key: &FlowKey, state: FlowState, seen: Tick) -> bool {
-        match FLOWS.get_ptr_mut(key) {
-            Some(entry) => {
-                // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
-                unsafe {
-                    (*entry).state = state;
-                    (*entry).seen = seen;
-                }
-                true
+    fn touch_flow(&self, key: &FlowKey, new: &Tuple, state: FlowState, seen: Tick) -> Touched {
+        let Some(entry) = FLOWS.get_ptr_mut(key) else { return Touched::Absent };
+        // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
+        unsafe {
+            if (*entry).new != *new {
+                return Touched::Another;
             }
-            None => false,
+            (*entry).state = state;
+            (*entry).seen = seen;
         }
+        Touched::Yes
     }
 
     #[inline(always)]
@@ -89,6 +95,11 @@ impl Tables for KernelTables {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
         // SAFETY: rows are replaced whole and read within the program's RCU section.
         unsafe { FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_fragment(&self, key: &FragmentKey, entry: &FragmentEntry) -> bool {
+        FRAGMENTS.insert(key, entry, u64::from(BPF_NOEXIST)) != Err(EEXIST)
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! A pod that is its own backend: the packet goes back to it, from the VIP.
 
-use viaduct_common::FlowState;
+use viaduct_common::{FlowState, Reason};
 use viaduct_lab::Family;
 
 use crate::flow::Flow;
@@ -29,9 +29,12 @@ pub(crate) fn rows(family: Family) -> Vec<Row> {
         Row::new(&w, "the pod answers itself")
             .has(flow)
             .pod_sends(&answer.clone().syn())
-            .returns(&as_client(answer.syn()))
+            .returns(&as_client(answer.clone().syn()))
             .reply(own)
             .leaves(established.clone()),
+        Row::new(&w, "the pod answers itself and nobody remembers: no reset, the client's next packet mends it")
+            .pod_sends(&answer)
+            .dropped(Reason::UNANSWERABLE),
         Row::new(&w, "data of a connection to itself")
             .has(established)
             .pod_sends(&request.clone().ack().payload(b"me"))

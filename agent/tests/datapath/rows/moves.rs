@@ -8,6 +8,8 @@ use crate::packet::Packet;
 use crate::row::{NOW, Row};
 use crate::world::{Place, World};
 
+use super::refusals::unreachable;
+
 /// The pool after its backend 0 has got other flags, and its slots name `serving` alone.
 fn changed(family: Family, protocol: Protocol, flags: BackendFlags, serving: &[Place]) -> World {
     let mut w = World::new(family);
@@ -30,6 +32,10 @@ fn udp(family: Family) -> Vec<Row> {
     let gone = changed(family, Protocol::UDP, BackendFlags::RETIRED, &[new]);
     let ending = changed(family, Protocol::UDP, BackendFlags::SERVING, &[new]);
     let last = changed(family, Protocol::UDP, BackendFlags::RETIRED, &[]);
+    let mut closed = changed(family, Protocol::UDP, BackendFlags::RETIRED, &[]);
+    closed.close(&old);
+    let mut deleted = closed.clone();
+    deleted.forget(&old);
     let behind = changed(family, Protocol::UDP, BackendFlags::RETIRED, &[old]);
     let stays = |world: &World, name| {
         Row::new(world, name).has(flow.clone()).pod_sends(&query).becomes(&query.clone().to(old.endpoint)).forward(old).keeps()
@@ -46,6 +52,12 @@ fn udp(family: Family) -> Vec<Row> {
             .leaves_only(1),
         stays(&ending, "UDP stays while its backend serves and takes no more"),
         stays(&last, "UDP stays where there is no other backend"),
+        Row::new(&closed, "UDP to a port that its VIP has no longer is refused")
+            .has(flow.clone())
+            .pod_sends(&query)
+            .refused(&unreachable(&closed, old.vip.ip(), &query), Reason::NO_SUCH_PORT)
+            .keeps(),
+        Row::new(&deleted, "UDP to a VIP that is none any longer is foreign").has(flow.clone()).pod_sends(&query).keeps(),
         stays(&behind, "UDP stays while the slots still name its backend"),
         Row::new(&gone, "the last answers of a retired backend come back")
             .has(flow.clone())
@@ -76,6 +88,16 @@ fn tcp(family: Family) -> Vec<Row> {
     };
     vec![
         moves("a SYN sent again leaves a retired backend", &Flow::new(client, old).created(Tick(NOW.0 - 1))),
+        Row::new(&plain, "the end of an old connection leaves the port's new one alone")
+            .has(established.clone())
+            .only(1)
+            .has(Flow::new(client, new).state(FlowState::TCP_ESTABLISHED))
+            .pod_gets(&Packet::tcp(old.endpoint, client).fin())
+            .becomes(&Packet::tcp(old.vip, client).fin())
+            .reply(old)
+            .leaves(established.clone().state(FlowState::TCP_CLOSING))
+            .leaves_only(1)
+            .leaves(Flow::new(client, new).state(FlowState::TCP_ESTABLISHED)),
         moves("a SYN with the tuple of an old connection leaves its retired backend", &established),
         Row::new(&gone, "an established connection stays with its retired backend")
             .has(established.clone())

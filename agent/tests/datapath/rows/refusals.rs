@@ -13,7 +13,7 @@ use crate::world::World;
 const QUOTED: usize = 128;
 
 /// The ICMP port unreachable that answers `packet`.
-fn unreachable(w: &World, vip: IpAddr, packet: &Packet) -> Packet {
+pub(super) fn unreachable(w: &World, vip: IpAddr, packet: &Packet) -> Packet {
     let code = if w.family == Family::V4 { (3, 3) } else { (1, 4) };
     let quote = packet.packet();
     let whole_words = quote.len() / 4 * 4;
