@@ -138,9 +138,12 @@ impl Parts {
     /// Says when all is in place; returns when it is time to end, or when a part broke.
     async fn work(mut self, started: Instant) -> Result<(), RunError> {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // A terminal that goes away: without its programs taken off the links, clsact filters would stay behind.
+        let mut hangup = signal(SignalKind::hangup())?;
         let broken = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            _ = hangup.recv() => None,
             result = &mut self.sync => Some(result),
             result = &mut self.links => Some(result),
             never = announce(started, self.progress.clone(), self.links_progress.clone()) => match never {},

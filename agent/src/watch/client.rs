@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kube::config::{Config, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, config::InClusterError};
+use tracing::info;
 
 /// How to find the API server.
 #[derive(Clone, Default, Debug)]
@@ -65,6 +66,7 @@ pub async fn connect(options: &ClientOptions) -> Result<Client, ClientError> {
         config.cluster_url = url;
     }
     let url = config.cluster_url.to_string();
+    info!(server = url, "following the API server");
     Client::try_from(config).map_err(|source| ClientError::Client { url, source: Box::new(source) })
 }
 

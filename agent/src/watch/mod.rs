@@ -37,9 +37,10 @@ async fn follow<K: Watched>(client: Client, events: mpsc::Sender<Vec<Event>>) {
     let mut failing = false;
     while let Some(event) = stream.next().await {
         if let Ok(event) = &event
-            && std::mem::take(&mut failing)
+            && failing
             && !matches!(event, WatchEvent::Init)
         {
+            failing = false;
             info!(kind = K::KIND.name(), "the API server answers again");
         }
         let batch = match event {
@@ -92,6 +93,9 @@ fn report<K: Watched>(error: &Error, again: bool) {
             info!(kind, "the API server has forgotten where the watch stood: everything is listed again");
         }
         error if again => tracing::debug!(kind, error = %crate::sync::chain(error), "the API server still fails"),
-        error => warn!(kind, error = %crate::sync::chain(error), "the API server fails; trying again, what was programmed stays"),
+        error => {
+            let error = crate::sync::chain(error);
+            warn!(kind, %error, "the API server fails: is the address right, may viaduct list and watch? It is tried again");
+        }
     }
 }

@@ -13,8 +13,8 @@ use ratatui::{DefaultTerminal, Frame};
 use super::board::Board;
 use super::text::{self, Tone};
 
-/// Columns of the times of connections: 37 and the frame.
-const LATENCIES: u16 = 39;
+/// Columns of the times of connections: 39 with the margin, and the frame.
+const LATENCIES: u16 = 41;
 /// Rows and columns that a frame takes.
 const FRAME: u16 = 2;
 
