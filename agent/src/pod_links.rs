@@ -1,17 +1,18 @@
 //! What happens to pod links to what is attached to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use crate::attach::{Attacher, Outcome};
 use crate::links::LinkEvent;
 use crate::sync::chain;
 
-/// How often links that refused the programs are tried again.
-const RETRY: Duration = Duration::from_secs(5);
+/// How often links are looked at: those that refused the programs are tried again, those that lost them get them back.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// How pod links stand.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -27,8 +28,10 @@ pub struct PodLinksProgress {
 /// Keeps the programs on all pod links.
 pub struct PodLinks {
     attacher: Attacher,
-    /// Links that refused the programs, with their names.
-    failing: BTreeMap<u32, String>,
+    /// All pod links by their numbers.
+    names: BTreeMap<u32, String>,
+    /// Links that refused the programs.
+    failing: BTreeSet<u32>,
     listed: bool,
     progress: watch::Sender<PodLinksProgress>,
 }
@@ -36,7 +39,7 @@ pub struct PodLinks {
 impl PodLinks {
     /// No link is known yet.
     pub fn new(attacher: Attacher) -> Self {
-        Self { attacher, failing: BTreeMap::new(), listed: false, progress: watch::Sender::default() }
+        Self { attacher, names: BTreeMap::new(), failing: BTreeSet::new(), listed: false, progress: watch::Sender::default() }
     }
 
     /// How pod links stand, now and later.
@@ -46,27 +49,35 @@ impl PodLinks {
 
     /// Follows `events` until they end, and then takes the programs off every link.
     pub async fn serve(mut self, mut events: mpsc::Receiver<LinkEvent>) {
-        let mut retry = tokio::time::interval(RETRY);
+        let mut check = tokio::time::interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                _ = retry.tick(), if !self.failing.is_empty() => self.retry().await,
+                _ = check.tick() => self.check().await,
             }
             let attached = self.attacher.count();
             let progress = PodLinksProgress { listed: self.listed, attached, failing: self.failing.len() };
-            self.progress.send_replace(progress);
+            self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
         }
         self.attacher.detach_all().await;
     }
 
     async fn take(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Added { index, name } => self.attach(index, name).await,
-            LinkEvent::Renamed { index, name } => debug!(index, link = name, "pod link renamed"),
+            LinkEvent::Added { index, name } => {
+                self.names.insert(index, name);
+                self.attach(index).await;
+            }
+            LinkEvent::Renamed { index, name } => {
+                debug!(index, link = name, "pod link renamed");
+                self.names.insert(index, name);
+            }
             LinkEvent::Removed { index, name } => {
+                self.names.remove(&index);
                 self.failing.remove(&index);
                 self.attacher.detach(index).await;
                 info!(index, link = name, "pod link gone");
@@ -75,28 +86,40 @@ impl PodLinks {
         }
     }
 
-    async fn attach(&mut self, index: u32, name: String) {
+    async fn attach(&mut self, index: u32) {
+        let name = self.name(index);
         match self.attacher.attach(index).await {
             Ok(Outcome::Attached) => {
                 self.failing.remove(&index);
                 info!(index, link = name, "pod link attached");
             }
-            Ok(Outcome::Gone) => drop(self.failing.remove(&index)),
+            Ok(Outcome::Gone) => {
+                self.failing.remove(&index);
+            }
             Err(error) => {
-                let again = self.failing.insert(index, name.clone()).is_some();
+                let first = self.failing.insert(index);
                 let error = chain(&error);
-                if again {
-                    debug!(index, link = name, error, "a pod link still refuses the programs");
-                } else {
+                if first {
                     warn!(index, link = name, error, "a pod link refuses the programs: its pod is not served; trying again");
+                } else {
+                    debug!(index, link = name, error, "a pod link still refuses the programs");
                 }
             }
         }
     }
 
-    async fn retry(&mut self) {
-        for (index, name) in self.failing.clone() {
-            self.attach(index, name).await;
+    async fn check(&mut self) {
+        for index in self.failing.clone() {
+            self.attach(index).await;
         }
+        for index in self.attacher.take_lost().await {
+            let link = self.name(index);
+            warn!(index, link, "another program has removed ours from a pod link: its pod was not served; attaching again");
+            self.attach(index).await;
+        }
+    }
+
+    fn name(&self, index: u32) -> String {
+        self.names.get(&index).cloned().unwrap_or_default()
     }
 }

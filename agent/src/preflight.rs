@@ -11,7 +11,7 @@ use aya::sys::{is_map_supported, is_program_supported};
 use aya::util::KernelVersion;
 use caps::{CapSet, Capability};
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 /// Why the agent can't work here.
@@ -58,7 +58,9 @@ pub enum PreflightError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Maps count as locked memory, of which the process may have too little.
-    #[error("cannot lift the limit of locked memory: {source}; run viaduct as root, or set `ulimit -l unlimited`")]
+    #[error(
+        "cannot lift the limit of locked memory, as which maps count before Linux 5.11: {source}; run viaduct as root, give its container or its binary (setcap) the capability CAP_SYS_RESOURCE, or set `ulimit -l unlimited`"
+    )]
     LockedMemory {
         /// Why.
         source: nix::Error,
@@ -95,6 +97,12 @@ const ADMIN_PARTS: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFM
 /// The oldest kernel that Viaduct is made for.
 const OLDEST: KernelVersion = KernelVersion::new(5, 10, 0);
 
+/// The first kernel that charges maps to the memory of the control group, not to the locked memory of the process.
+const MAPS_IN_CGROUPS: KernelVersion = KernelVersion::new(5, 11, 0);
+
+/// What limits maps before that.
+const LOCKED_MEMORY: Resource = Resource::RLIMIT_MEMLOCK;
+
 /// Checks rights and kernel. Whoever passes can load the datapath.
 pub fn check() -> Result<(), PreflightError> {
     check_capabilities(|capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false))?;
@@ -102,12 +110,21 @@ pub fn check() -> Result<(), PreflightError> {
     if kernel < OLDEST {
         return Err(PreflightError::Kernel { found: kernel.to_string() });
     }
-    // Until Linux 5.11 maps are charged to the locked memory of the process.
-    if kernel < KernelVersion::new(5, 11, 0) {
-        setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
-            .map_err(|source| PreflightError::LockedMemory { source })?;
-    }
+    let (limit, _) = getrlimit(LOCKED_MEMORY).unwrap_or_default();
+    lift_locked_memory(kernel, limit, || setrlimit(LOCKED_MEMORY, RLIM_INFINITY, RLIM_INFINITY))?;
     check_features()
+}
+
+/// Lifts the limit of locked memory where maps count against it and there is one.
+fn lift_locked_memory(
+    kernel: KernelVersion,
+    limit: rlim_t,
+    lift: impl FnOnce() -> nix::Result<()>,
+) -> Result<(), PreflightError> {
+    if kernel >= MAPS_IN_CGROUPS || limit == RLIM_INFINITY {
+        return Ok(());
+    }
+    lift().map_err(|source| PreflightError::LockedMemory { source })
 }
 
 fn check_capabilities(has: impl Fn(Capability) -> bool) -> Result<(), PreflightError> {
@@ -238,6 +255,20 @@ mod tests {
         );
         let one = message(&[CAP_SYS_ADMIN]).expect("one is missing");
         assert!(one.starts_with("the capability CAP_NET_ADMIN is missing"), "{one}");
+    }
+
+    #[test]
+    fn the_limit_of_locked_memory_is_lifted_only_where_it_counts() {
+        const SMALL: rlim_t = 64 << 10;
+        let message = |kernel, limit| {
+            let refused = lift_locked_memory(kernel, limit, || Err(nix::Error::EPERM));
+            refused.err().map(|error| error.to_string())
+        };
+        let error = message(OLDEST, SMALL).expect("it must be lifted");
+        assert!(error.contains("the capability CAP_SYS_RESOURCE") && error.contains("EPERM"), "{error}");
+        assert_eq!(message(OLDEST, RLIM_INFINITY), None, "there is none");
+        assert_eq!(message(MAPS_IN_CGROUPS, SMALL), None, "maps do not count");
+        assert!(lift_locked_memory(OLDEST, SMALL, || Ok(())).is_ok());
     }
 
     #[test]

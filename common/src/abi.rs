@@ -30,9 +30,9 @@ pub const FILTER_WORDS: u32 = 1 << 14;
 /// Address filter: index [`FilterPlace::word`](crate::FilterPlace).
 pub const FILTERS: MapSpec = spec::<u32, FilterWord>("FILTERS", FILTER_WORDS);
 /// VIP, port and protocol to the run of slots.
-pub const FRONTENDS: MapSpec = spec::<L4Address, Frontend>("FRONTENDS", 1 << 16);
+pub const FRONTENDS: MapSpec = spec::<L4Address, Frontend>("FRONTENDS", 1 << 18);
 /// One flat array of backend numbers.
-pub const SLOTS: MapSpec = spec::<u32, u32>("SLOTS", 1 << 22);
+pub const SLOTS: MapSpec = spec::<u32, u32>("SLOTS", 1 << 23);
 /// Backends by number.
 pub const BACKENDS: MapSpec = spec::<u32, Backend>("BACKENDS", 1 << 17);
 /// Addresses at which some backend listens, so that direct connections to them are noticed; the value counts the backends.

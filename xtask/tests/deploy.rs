@@ -119,7 +119,7 @@ fn the_agent_has_the_capabilities_it_needs_and_no_other() {
     let security = container.security_context.unwrap();
     let capabilities = security.capabilities.unwrap();
     assert_eq!(capabilities.drop.unwrap(), ["ALL"]);
-    assert_eq!(capabilities.add.unwrap(), ["BPF", "NET_ADMIN", "PERFMON"]);
+    assert_eq!(capabilities.add.unwrap(), ["BPF", "NET_ADMIN", "PERFMON", "SYS_RESOURCE"]);
     assert_eq!(security.privileged, None);
     assert_eq!(security.read_only_root_filesystem, Some(true));
     assert_eq!((spec.host_pid, spec.host_ipc), (None, None));

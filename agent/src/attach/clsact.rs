@@ -46,6 +46,20 @@ pub(super) async fn detach(netlink: &Netlink, index: u32, own_qdisc: bool) -> io
     Ok(())
 }
 
+/// Whether both our filters are on a link: another program may have removed them, or the qdisc with all filters.
+pub(super) async fn is_attached(netlink: &Netlink, index: u32) -> io::Result<bool> {
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let filter = RouteNetlinkMessage::GetTrafficFilter(filter_message(index, direction));
+        match netlink.get(filter).await {
+            Ok(_) => {}
+            // No such filter, or no qdisc that could have one.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 /// Makes sure that a link has the qdisc. True if it had none.
 async fn add_qdisc(netlink: &Netlink, index: u32) -> io::Result<bool> {
     let message = RouteNetlinkMessage::NewQueueDiscipline(qdisc_message(index));

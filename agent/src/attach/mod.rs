@@ -134,6 +134,22 @@ impl Attacher {
         }
     }
 
+    /// The links that have lost our filters, which are no longer attached. What tcx attaches nobody else can take away.
+    pub async fn take_lost(&mut self) -> Vec<u32> {
+        let mut lost = Vec::new();
+        for (index, attachment) in &self.links {
+            let Attachment::Clsact { .. } = attachment else { continue };
+            match clsact::is_attached(&self.netlink, *index).await {
+                Ok(true) => {}
+                Ok(false) => lost.push(*index),
+                // It is gone, of which an event tells, or the kernel cannot say now.
+                Err(error) => debug!(link = index, %error, "cannot look for our filters on a link"),
+            }
+        }
+        self.links.retain(|index, _| !lost.contains(index));
+        lost
+    }
+
     /// Detaches both programs from a link, whether it is still there or not.
     pub async fn detach(&mut self, index: u32) {
         if let Some(Attachment::Clsact { own_qdisc }) = self.links.remove(&index)

@@ -252,10 +252,16 @@ fn lifetimes(options: &Options) -> Lifetimes {
     }
 }
 
-/// The levels when nobody sets any: the agent's own messages at info, those of its libraries at warn.
+/// The levels when nobody sets any: the agent's own messages at info, those of its libraries at warn. What the Kubernetes
+/// client would say of each failed try, the agent says once.
 pub(crate) fn levels_for(level: LevelFilter) -> Targets {
     let libraries = level.min(LevelFilter::WARN);
-    Targets::new().with_default(libraries).with_target("viaduct", level).with_target(DATAPATH_TARGET, level)
+    let client = if level >= LevelFilter::DEBUG { libraries } else { LevelFilter::OFF };
+    Targets::new()
+        .with_default(libraries)
+        .with_target("kube_client", client)
+        .with_target("viaduct", level)
+        .with_target(DATAPATH_TARGET, level)
 }
 
 #[cfg(test)]

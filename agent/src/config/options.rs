@@ -29,7 +29,8 @@ pub enum Command {
     /// Services and EndpointSlices come from one source: the API server of a kubeconfig, the API server of the pod that
     /// the agent runs in (when neither --kubeconfig nor --manifests is given), or manifests in files.
     ///
-    /// Needs root, or the capabilities BPF, NET_ADMIN and PERFMON, and a BPF file system.
+    /// Needs root, or the capabilities BPF, NET_ADMIN and PERFMON (before Linux 5.11 SYS_RESOURCE too), and a BPF
+    /// file system.
     Run(Box<Options>),
 }
 
@@ -77,7 +78,7 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_services: Option<NonZeroU32>,
 
-    /// Most frontends at one time: one for each VIP, and one for each port of it [default: 65536].
+    /// Most frontends at one time: one for each VIP, and one for each port of it [default: 262144].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_frontends: Option<NonZeroU32>,
 
@@ -85,7 +86,7 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_backends: Option<NonZeroU32>,
 
-    /// Most selection slots at one time: 32 to 64 for each backend [default: 4194304].
+    /// Most selection slots at one time: 32 to 64 for each backend [default: 8388608].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_slots: Option<NonZeroU32>,
 

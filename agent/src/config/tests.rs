@@ -140,6 +140,16 @@ fn levels_are_overall_or_by_part() {
     assert!(!quiet.0.would_enable("hyper", &tracing::Level::INFO));
 }
 
+/// A service port takes one row for itself and one for its VIP, and up to 64 slots for its one endpoint, twice while its
+/// table is being replaced.
+#[test]
+fn fifty_thousand_services_of_one_port_fit() {
+    let limits = Limits::DEFAULT;
+    assert!(limits.services >= 50_000 && limits.backends >= 50_000);
+    assert!(limits.frontends >= 2 * 50_000);
+    assert!(limits.slots >= 2 * 64 * 50_000);
+}
+
 #[test]
 fn the_filter_grows_with_the_backends() {
     assert_eq!(Limits::DEFAULT.filter_words(), abi::FILTER_WORDS);

@@ -24,14 +24,14 @@ fn tcx_programs(link: &str, direction: TcAttachType) -> Result<Vec<u32>> {
     Ok(programs.iter().map(aya::programs::ProgramInfo::id).collect())
 }
 
-fn netlink() -> Result<rtnetlink::Handle> {
+pub(crate) fn netlink() -> Result<rtnetlink::Handle> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     tokio::task::spawn_local(connection);
     Ok(handle)
 }
 
 /// The handles of the filters on a link, in both directions.
-async fn filters(handle: &rtnetlink::Handle, index: u32) -> Result<Vec<u32>> {
+pub(crate) async fn filters(handle: &rtnetlink::Handle, index: u32) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     let mut tc = handle.traffic_filter(index.cast_signed());
     for request in [tc.get().ingress(), tc.get().egress()] {
@@ -47,9 +47,13 @@ async fn has_clsact(handle: &rtnetlink::Handle, index: u32) -> Result<bool> {
     Ok(qdiscs.iter().any(|qdisc| qdisc.header.index == index.cast_signed() && qdisc.attributes.contains(&clsact)))
 }
 
-async fn request(handle: &rtnetlink::Handle, message: RouteNetlinkMessage) -> Result<()> {
+async fn create(handle: &rtnetlink::Handle, message: RouteNetlinkMessage) -> Result<()> {
+    request(handle, message, NLM_F_CREATE | NLM_F_EXCL).await
+}
+
+async fn request(handle: &rtnetlink::Handle, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
     let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
     let mut replies = handle.clone().request(message)?;
     while let Some(reply) = futures::StreamExt::next(&mut replies).await {
         if let NetlinkPayload::Error(error) = reply.payload
@@ -70,9 +74,24 @@ fn message(index: u32, parent: TcHandle, handle: TcHandle, kind: &str) -> TcMess
     message
 }
 
+fn clsact(index: u32) -> TcMessage {
+    message(index, TcHandle::CLSACT, TcHandle { major: u16::MAX, minor: 0 }, "clsact")
+}
+
 async fn add_clsact(handle: &rtnetlink::Handle, index: u32) -> Result<()> {
-    let qdisc = message(index, TcHandle::CLSACT, TcHandle { major: u16::MAX, minor: 0 }, "clsact");
-    request(handle, RouteNetlinkMessage::NewQueueDiscipline(qdisc)).await
+    create(handle, RouteNetlinkMessage::NewQueueDiscipline(clsact(index))).await
+}
+
+/// Removes the qdisc with all its filters, whoever made them.
+pub(crate) async fn remove_clsact(handle: &rtnetlink::Handle, index: u32) -> Result<()> {
+    request(handle, RouteNetlinkMessage::DelQueueDiscipline(clsact(index)), 0).await
+}
+
+/// Removes all filters on egress.
+async fn remove_egress_filters(handle: &rtnetlink::Handle, index: u32) -> Result<()> {
+    let mut filters = message(index, TcHandle { major: u16::MAX, minor: TcHandle::MIN_EGRESS }, 0.into(), "bpf");
+    filters.attributes.clear();
+    request(handle, RouteNetlinkMessage::DelTrafficFilter(filters), 0).await
 }
 
 /// Adds somebody else's filter, whose program lets everything go on.
@@ -83,7 +102,7 @@ async fn add_other_filter(handle: &rtnetlink::Handle, index: u32, minor: u16) ->
     let fd = TcFilterBpfOption::ProgFd(program.as_fd().as_raw_fd().cast_unsigned());
     let options = [fd, TcFilterBpfOption::ProgName("other".into()), TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)];
     filter.attributes.push(TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect()));
-    request(handle, RouteNetlinkMessage::NewTrafficFilter(filter)).await
+    create(handle, RouteNetlinkMessage::NewTrafficFilter(filter)).await
 }
 
 /// Runs `test` in the node.
@@ -171,6 +190,44 @@ async fn filters_of_a_killed_agent_are_replaced() -> Result<()> {
         assert_eq!(filters(&handle, index).await?, [OURS, OURS]);
         ours.detach_all().await;
         assert_eq!(filters(&handle, index).await?, Vec::<u32>::new());
+        Ok(())
+    })
+    .await
+}
+
+/// Another program takes the whole qdisc, puts one of its own in its place, or takes one filter; or the link goes.
+#[tokio::test]
+async fn filters_that_others_remove_are_missed() -> Result<()> {
+    let world = World::new().await?;
+    let mut indexes = Vec::new();
+    for name in ["bare", "replaced", "halved", "whole", "gone"] {
+        indexes.push(world.add_link(name).await?);
+    }
+    let Ok([bare, replaced, halved, whole, gone]) = <[u32; 5]>::try_from(indexes) else { unreachable!("five names") };
+    on(&world.node, async move || {
+        let handle = netlink()?;
+        let mut ours = attacher(AttachMode::Clsact)?;
+        for index in [bare, replaced, halved, whole, gone] {
+            assert_eq!(ours.attach(index).await?, Outcome::Attached);
+        }
+        assert_eq!(ours.take_lost().await, Vec::<u32>::new(), "all are there");
+        remove_clsact(&handle, bare).await?;
+        remove_clsact(&handle, replaced).await?;
+        add_clsact(&handle, replaced).await?;
+        add_other_filter(&handle, replaced, TcHandle::MIN_INGRESS).await?;
+        remove_egress_filters(&handle, halved).await?;
+        handle.link().del(gone).execute().await?;
+        assert_eq!(ours.take_lost().await, [bare, replaced, halved], "an event tells of links that are gone");
+        assert_eq!(ours.count(), 2);
+        for index in [bare, replaced, halved] {
+            assert_eq!(ours.attach(index).await?, Outcome::Attached);
+        }
+        assert_eq!(ours.take_lost().await, Vec::<u32>::new(), "they are back");
+        assert_eq!(filters(&handle, replaced).await?, [OURS, THEIRS, OURS]);
+        ours.detach_all().await;
+        assert_eq!(filters(&handle, replaced).await?, [THEIRS], "the other's qdisc stays with its filter");
+        assert!(!has_clsact(&handle, bare).await?);
+        assert_eq!(filters(&handle, whole).await?, Vec::<u32>::new());
         Ok(())
     })
     .await

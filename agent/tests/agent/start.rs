@@ -12,6 +12,7 @@ use caps::{CapSet, Capability};
 use tempfile::TempDir;
 use viaduct_lab::{Lab, Process, Program, Topology};
 
+use crate::attach::{filters, netlink, remove_clsact};
 use crate::world::PATIENCE;
 
 const VIADUCT: &str = env!("CARGO_BIN_EXE_viaduct");
@@ -94,6 +95,26 @@ async fn json_lines_are_json_and_the_config_file_counts() -> Result<()> {
         assert_eq!(parsed["level"], "INFO", "{line}");
     }
     assert!(lines.iter().any(|line| line.contains("\"attach\":\"clsact\"")), "{}", agent.tail());
+    Ok(())
+}
+
+/// Another program takes the qdisc from a pod link: the pod is served again, and the log names the link.
+#[tokio::test]
+async fn a_qdisc_that_others_remove_comes_back() -> Result<()> {
+    let lab = Topology::point_to_point().build().await?;
+    let pod = lab.node().add_pod("a").await?;
+    let manifests = TempDir::new()?;
+    let agent = start(&lab, &manifests, &["--attach", "clsact"]).await?;
+    let index = lab.node().namespace().link_index(&pod.link()).await?;
+    let seen = agent.lines().len();
+    lab.node().namespace().run(move || async move { remove_clsact(&netlink()?, index).await }).await?;
+    let lost = agent.wait_for_line_after(seen, "another program has removed ours from a pod link", PATIENCE).await?;
+    assert!(lost.contains("WARN") && lost.contains(&format!("link=\"{}\"", pod.link())), "{lost}");
+    agent.wait_for_line_after(seen, "pod link attached", PATIENCE).await?;
+    let found = move || async move { filters(&netlink()?, index).await };
+    assert_eq!(lab.node().namespace().run(found).await?.len(), 2);
+    assert!(agent.terminate(PATIENCE).await?.success(), "{}", agent.tail());
+    assert_eq!(lab.node().namespace().run(found).await?.len(), 0);
     Ok(())
 }
 
