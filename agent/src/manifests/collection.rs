@@ -46,7 +46,10 @@ impl Collection {
             self.problems.insert(path.clone(), content.problems);
         }
         // A file that cannot be read any more keeps what it gave before.
-        if let Some(items) = content.items {
+        if let Some(mut items) = content.items {
+            if content.is_partly_unknown {
+                self.keep_missing(path, &mut items);
+            }
             events.extend(self.set(path, items));
         }
         events
@@ -58,6 +61,13 @@ impl Collection {
         let mut events = vec![Event::Problems(Subject::File(path.clone()), Vec::new())];
         events.extend(self.set(path, Vec::new()));
         events
+    }
+
+    /// Any object that the file no longer has may be the one that cannot be told: it stays.
+    fn keep_missing(&self, path: &Arc<PathBuf>, items: &mut Vec<Item>) {
+        let there: BTreeSet<_> = items.iter().map(|item| item.object.reference()).collect();
+        let old = self.files.get(path).into_iter().flatten();
+        items.extend(old.filter(|item| !there.contains(&item.object.reference())).cloned());
     }
 
     fn set(&mut self, path: &Arc<PathBuf>, mut items: Vec<Item>) -> Vec<Event> {

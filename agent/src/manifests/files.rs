@@ -5,10 +5,14 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a file that has become empty goes on as it was: some writers empty a file before they fill it again.
+const EMPTY: Duration = Duration::from_secs(2);
 
 /// What tells that a file is another than before, without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
@@ -40,6 +44,8 @@ pub(super) struct Files {
     root: PathBuf,
     folder: PathBuf,
     stamps: BTreeMap<PathBuf, Stamp>,
+    /// Since when files that held something have been empty. Their stamps are those of before.
+    emptied: BTreeMap<PathBuf, Instant>,
 }
 
 impl Files {
@@ -49,7 +55,7 @@ impl Files {
         let parent = || root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = if is_folder { root } else { parent() };
         std::fs::read_dir(folder)?;
-        Ok(Self { folder: folder.to_owned(), root: root.to_owned(), stamps: BTreeMap::new() })
+        Ok(Self { folder: folder.to_owned(), root: root.to_owned(), stamps: BTreeMap::new(), emptied: BTreeMap::new() })
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -61,21 +67,53 @@ impl Files {
         &self.folder
     }
 
+    /// The files as they are now; none if the folder cannot be read.
+    pub(super) fn look(&self) -> Option<BTreeMap<PathBuf, Stamp>> {
+        self.list().ok()
+    }
+
+    /// True if there is something to read.
+    pub(super) fn differ(&self) -> bool {
+        self.look().is_some_and(|now| now != self.stamps)
+    }
+
+    /// How long to wait at most before [`Files::changes`] has to be called again.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.emptied.values().min().map(|since| EMPTY.saturating_sub(since.elapsed()))
+    }
+
     /// What has changed since the last call; at first, everything. Files that are gone come first, so that an object that
     /// moves to another file is never there twice.
     pub(super) fn changes(&mut self) -> Vec<Change> {
-        let Ok(now) = self.list() else { return Vec::new() };
-        let gone = self.stamps.keys().filter(|path| !now.contains_key(*path));
-        let mut changes: Vec<_> = gone.map(|path| Change { path: path.clone(), text: None }).collect();
+        let Ok(mut now) = self.list() else { return Vec::new() };
+        let gone: Vec<_> = self.stamps.keys().filter(|path| !now.contains_key(*path)).cloned().collect();
         let changed = now.iter().filter(|(path, stamp)| self.stamps.get(*path) != Some(*stamp));
-        changes.extend(changed.filter_map(|(path, _)| {
-            let text = std::fs::read_to_string(path);
+        let changed: Vec<_> = changed.map(|(path, _)| path.clone()).collect();
+        self.emptied.retain(|path, _| changed.contains(path));
+        let mut changes: Vec<_> = gone.into_iter().map(|path| Change { path, text: None }).collect();
+        for path in changed {
+            let text = std::fs::read_to_string(&path);
             // Gone between listing and reading: the next look at the folder will tell.
-            let vanished = text.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-            (!vanished).then(|| Change { path: path.clone(), text: Some(text) })
-        }));
+            if text.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                continue;
+            }
+            match self.stamps.get(&path).copied() {
+                Some(before) if self.may_be_filled_again(&path, &text) => drop(now.insert(path, before)),
+                _ => changes.push(Change { path, text: Some(text) }),
+            }
+        }
         self.stamps = now;
         changes
+    }
+
+    /// True if the file has become empty only lately.
+    fn may_be_filled_again(&mut self, path: &Path, text: &io::Result<String>) -> bool {
+        let is_empty = text.as_ref().is_ok_and(|text| text.trim().is_empty());
+        if is_empty && self.emptied.entry(path.to_owned()).or_insert_with(Instant::now).elapsed() < EMPTY {
+            return true;
+        }
+        self.emptied.remove(path);
+        false
     }
 
     /// The manifests that are there. An error says that the folder itself could not be read: that is no reason to take

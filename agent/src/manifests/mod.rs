@@ -5,6 +5,7 @@
 
 mod collection;
 mod files;
+mod identity;
 mod parse;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use files::Files;
 
 /// How long the files must have been quiet before they are read: an editor writes in several steps.
 const QUIET: Duration = Duration::from_millis(20);
-/// Files that are written without a pause are read this long after the first change.
+/// Files that are written without a pause are read this long after the change was noticed.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How often the files are looked at where the kernel's notifications cannot be had, or were missed.
 const POLL: Duration = Duration::from_secs(2);
@@ -66,15 +67,37 @@ impl Manifests {
         }
         loop {
             tokio::select! {
-                changed = changes.changed(), if watcher.is_some() => if changed.is_ok() { settle(&mut changes).await },
-                () = tokio::time::sleep(POLL) => {}
+                Ok(()) = changes.changed(), if watcher.is_some() => {}
+                () = tokio::time::sleep(self.files.next_due().map_or(POLL, |due| due.clamp(QUIET, POLL))) => {}
                 () = events.closed() => return,
             }
+            if !self.files.differ() {
+                continue;
+            }
+            self.settle().await;
+            changes.mark_unchanged();
             let batch = self.read();
             if !batch.is_empty() && events.send(batch).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Waits until the files have been quiet for a while.
+    async fn settle(&self) {
+        let quiet = async {
+            let mut seen = self.files.look();
+            loop {
+                tokio::time::sleep(QUIET).await;
+                let now = self.files.look();
+                if now == seen {
+                    return;
+                }
+                seen = now;
+            }
+        };
+        // Running out of patience is as good as quiet.
+        let _ = tokio::time::timeout(PATIENCE, quiet).await;
     }
 
     /// Reads the files that changed.
@@ -108,11 +131,4 @@ impl Manifests {
             )
             .ok()
     }
-}
-
-/// Waits until no change has come for a while.
-async fn settle(changes: &mut watch::Receiver<()>) {
-    let quiet = async { while tokio::time::timeout(QUIET, changes.changed()).await.is_ok_and(|more| more.is_ok()) {} };
-    // Running out of patience is as good as quiet.
-    let _ = tokio::time::timeout(PATIENCE, quiet).await;
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use tracing::debug;
 
-use crate::model::{Accepted, Kind, Object, Problem, accept};
+use super::identity::{Identity, identify};
+use crate::model::{Accepted, Object, Problem, accept};
 
 /// An object of a file.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Content {
     pub(super) items: Option<Vec<Item>>,
     /// What is wrong with the file, and with documents that are no objects.
     pub(super) problems: Vec<Problem>,
+    /// True if some document may be any object: it cannot be told which one.
+    pub(super) is_partly_unknown: bool,
 }
 
 /// Reads the file `path` that holds `text`.
@@ -40,12 +43,13 @@ pub(super) fn parse(path: &Arc<PathBuf>, text: io::Result<String>) -> Content {
                 reader.document += 1;
                 reader.read(value, None);
             }
-            Content { items: Some(reader.items), problems: reader.problems }
+            let is_partly_unknown = !reader.problems.is_empty();
+            Content { items: Some(reader.items), problems: reader.problems, is_partly_unknown }
         }
         Err((what, remedy)) => {
             let origin = Some((path.clone(), 1));
             let problem = Problem { origin, object: None, field: String::new(), what, remedy: remedy.into() };
-            Content { items: None, problems: vec![problem] }
+            Content { items: None, problems: vec![problem], is_partly_unknown: true }
         }
     }
 }
@@ -75,15 +79,28 @@ impl Reader<'_> {
             return self.complain("kind", "is missing", "write Kubernetes objects, with apiVersion and kind");
         };
         if let Some(element) = kind.strip_suffix("List") {
-            let items = value.get("items").and_then(Value::as_array);
+            let items = match value.get("items") {
+                Some(Value::Array(items)) => items.as_slice(),
+                Some(Value::Null) => &[],
+                _ => return self.complain("items", "is not a list of objects", "write items, if only an empty list"),
+            };
             let element = (!element.is_empty()).then_some(element);
-            return items.into_iter().flatten().for_each(|item| self.read(item, element));
+            return items.iter().for_each(|item| self.read(item, element));
         }
-        let version = value.get("apiVersion").and_then(Value::as_str);
-        let kind = match (kind, version) {
-            ("Service", None | Some("v1")) => Kind::Service,
-            ("EndpointSlice", None | Some("discovery.k8s.io/v1")) => Kind::EndpointSlice,
-            _ => return debug!(file = %self.path.display(), document = self.document, kind, version, "not a kind that is used"),
+        let version = value.get("apiVersion").filter(|version| !version.is_null());
+        let kind = match identify(kind, version.map(|version| version.as_str().unwrap_or_default())) {
+            Identity::Known(kind) => kind,
+            Identity::Foreign => {
+                return debug!(file = %self.path.display(), document = self.document, kind, "not a kind that is used");
+            }
+            Identity::UnknownVersion(known) => {
+                let what = format!("{} is not known for {kind}", version.unwrap_or(&Value::Null));
+                return self.complain("apiVersion", &what, &format!("write {known}"));
+            }
+            Identity::UnknownKind => {
+                let remedy = "those that are used are Service, EndpointSlice and List; others need the apiVersion of their group";
+                return self.complain("kind", &format!("{kind:?} is not known"), remedy);
+            }
         };
         let Some(Accepted { object, mut problems }) = accept(kind, value) else {
             return self.complain("metadata.name", "is missing", "give the object a name");

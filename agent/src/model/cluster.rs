@@ -56,8 +56,10 @@ impl Cluster {
         self.listed.len() == 2
     }
 
-    /// The Services that changed since the last call, in order.
+    /// The Services that changed since the last call, in order. They are about to be programmed: those that have a VIP
+    /// now keep it.
     pub fn changed(&mut self) -> BTreeSet<ObjectName> {
+        self.claims.settle();
         std::mem::take(&mut self.changed)
     }
 
@@ -76,10 +78,11 @@ impl Cluster {
         self.service_count == 0
     }
 
-    /// True if the Service `name` comes to anything at all.
-    pub fn wants_rows(&self, name: &ObjectName) -> bool {
+    /// The ClusterIPs that the Service `name` has; without any it comes to nothing.
+    pub fn vips(&self, name: &ObjectName) -> impl Iterator<Item = IpAddr> {
         let spec = self.entries.get(name).and_then(|entry| entry.spec.as_ref());
-        spec.is_some_and(|spec| spec.cluster_ips.iter().any(|ip| self.claims.holder(*ip) == Some(name)))
+        let ips = spec.into_iter().flat_map(|spec| &spec.cluster_ips).copied();
+        ips.filter(move |ip| self.claims.holder(*ip).is_some_and(|holder| holder.name == *name))
     }
 
     /// What the Service `name` comes to; nothing if there is no such Service.
@@ -88,12 +91,13 @@ impl Cluster {
             return Compiled::default();
         };
         let (held, lost): (Vec<&IpAddr>, Vec<&IpAddr>) =
-            spec.cluster_ips.iter().partition(|ip| self.claims.holder(**ip).is_none_or(|holder| holder == name));
+            spec.cluster_ips.iter().partition(|ip| self.claims.holder(**ip).is_none_or(|holder| holder.name == *name));
         let object = ObjectRef::new(Kind::Service, name.clone());
         let mut findings = Findings::new(&object);
         for ip in lost {
             if let Some(holder) = self.claims.holder(*ip) {
-                let what = format!("{ip} belongs to Service {holder}, which is the older of the two");
+                let why = if holder.is_older_than(&spec.created) { "is the older of the two" } else { "already has it" };
+                let what = format!("{ip} belongs to Service {}, which {why}", holder.name);
                 findings.add("spec.clusterIPs", what, format!("give {name} another ClusterIP or delete one of the two Services"));
             }
         }

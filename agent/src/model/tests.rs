@@ -311,10 +311,47 @@ fn of_two_services_with_one_address_the_older_has_it_and_the_other_is_told() {
 }
 
 #[test]
-fn among_services_of_one_age_the_name_decides() {
+fn among_services_of_one_age_that_come_together_the_name_decides() {
     let twins = [(Kind::Service, service("b", web("10.96.0.1"))), (Kind::Service, service("a", web("10.96.0.1")))];
     let cluster = cluster(&twins);
     assert!(!cluster.compile(&name("a")).desired.is_empty() && cluster.compile(&name("b")).desired.is_empty());
+    let told = cluster.compile(&name("b")).conflicts[0].to_string();
+    assert!(told.contains("10.96.0.1 belongs to Service shop/a, which already has it;"), "{told}");
+}
+
+#[test]
+fn a_newcomer_takes_an_address_in_use_only_if_it_is_truly_older() {
+    let aged = |name: &str, created: &str| {
+        let mut service = service(name, web("10.96.0.1"));
+        service["metadata"]["creationTimestamp"] = created.into();
+        (Kind::Service, service)
+    };
+    let rows = [("", "", false), ("2026-02", "2026-02", false), ("2026-02", "", false), ("", "2026-01", false)];
+    for (present, newcomer, takes) in rows.into_iter().chain([("2026-02", "2026-01", true), ("2026-01", "2026-02", false)]) {
+        let mut cluster = cluster(&[aged("web", present)]);
+        cluster.changed();
+        cluster.take(Event::Seen(accept(Kind::Service, &aged("a", newcomer).1).unwrap().object));
+        let (winner, loser) = if takes { ("a", "web") } else { ("web", "a") };
+        assert!(!cluster.compile(&name(winner)).desired.is_empty(), "{present:?} against {newcomer:?}");
+        assert!(cluster.compile(&name(loser)).desired.is_empty(), "{present:?} against {newcomer:?}");
+    }
+}
+
+#[test]
+fn a_service_that_changes_or_moves_keeps_its_address() {
+    let of = |name: &str, port: u16| {
+        let spec = json!({ "clusterIP": "10.96.0.1", "ports": [{ "port": port }] });
+        accept(Kind::Service, &service(name, spec)).unwrap().object
+    };
+    let mut cluster = Cluster::default();
+    cluster.take(Event::Seen(of("web", 80)));
+    cluster.changed();
+    cluster.take(Event::Seen(of("a", 80)));
+    cluster.changed();
+    cluster.take(Event::Gone(ObjectRef::new(Kind::Service, name("web"))));
+    cluster.take(Event::Seen(of("web", 81)));
+    assert_eq!(cluster.compile(&name("web")).desired.ports[0].frontends[0].0, at("10.96.0.1", 81, Protocol::TCP));
+    assert!(cluster.compile(&name("a")).desired.is_empty());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The planner: who has which rows, and the way from desired state to ops.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use viaduct_common::{Backend, BackendFlags, BackendId, L4Address, Protocol, ServiceId};
+use viaduct_common::{Addr, Backend, BackendFlags, BackendId, L4Address, Protocol, ServiceId};
 
 use super::ids::IdPool;
 use super::service::{Draft, Plan};
@@ -146,6 +147,11 @@ impl Planner {
         ops
     }
 
+    /// The Service that has `vip`, in the maps or about to be.
+    pub fn owner(&self, vip: Addr) -> Option<&ObjectName> {
+        self.owners.get(&L4Address::whole(vip))
+    }
+
     /// Changes whenever rows became free: the time to plan again what was refused.
     pub fn room(&self) -> u64 {
         self.room
@@ -178,13 +184,14 @@ impl Planner {
                 }
                 self.owners.insert(*key, name.clone());
                 holding.frontends.insert(*key);
-                let port = (port.name.clone(), port.protocol);
-                if holding.ports.contains_key(&port) {
-                    continue;
-                }
                 if let Some(keys) = self.idle.remove(&row.service) {
                     self.assigned.insert(row.service);
-                    holding.ports.insert(port, row.service);
+                    // Frontends of one port that carry two numbers, because they were two Services', come to one.
+                    if let Entry::Vacant(place) = holding.ports.entry((port.name.clone(), port.protocol)) {
+                        place.insert(row.service);
+                    } else {
+                        holding.leaving.insert(row.service);
+                    }
                     // Those that it does not want have to go before the backends that they lead to.
                     holding.frontends.extend(keys);
                 }

@@ -407,3 +407,19 @@ fn another_service_that_gets_the_vip_takes_it_over() {
     assert_eq!(rig.targets(1), BTreeSet::from([at(host_of(2), 8080)]));
     assert!(rig.store.frontends.contains_key(&L4Address::whole(vip_of(1))));
 }
+
+#[test]
+fn two_numbers_of_one_port_come_to_one_and_nothing_is_pruned_that_a_frontend_leads_to() {
+    let mut rig = Rig::new(SIZES);
+    rig.set("a", &service(1, &[1])).unwrap();
+    rig.set("b", &service(2, &[2])).unwrap();
+    let mut rig = Rig::on(rig.store);
+    let mut both = service(1, &[1]);
+    both.vips.push(vip_of(2));
+    both.ports[0].frontends.push((at(vip_of(2), 80), 0));
+    let failed = rig.planner.plan(&ObjectName::new("default", "c"), &both, rig.now).unwrap();
+    rig.planner.finish(&failed, false);
+    assert_eq!(rig.planner.prune(), []);
+    rig.set("c", &both).unwrap();
+    assert_eq!((rig.targets(2), rig.backend(2).1.flags), (BTreeSet::from([at(host_of(1), 8080)]), BackendFlags::RETIRED));
+}

@@ -181,7 +181,7 @@ impl<S: MapStore> Sync<S> {
             self.next_resync = now + self.settings.resync_interval;
             self.resync(due);
         } else if !due.is_empty() {
-            self.program(due);
+            self.program(&due);
         }
         self.tell();
     }
@@ -204,7 +204,7 @@ impl<S: MapStore> Sync<S> {
         }
         due.extend(self.cluster.services().cloned());
         due.extend(self.planner.services().cloned());
-        self.program(due);
+        self.program(&due);
         self.pruned = self.prune();
     }
 

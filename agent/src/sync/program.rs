@@ -1,6 +1,6 @@
 //! One round of programming: plans to the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tracing::{debug, info, warn};
@@ -19,19 +19,43 @@ struct Tally {
 }
 
 impl<S: MapStore> Sync<S> {
-    /// Programs these Services. Those that want nothing come first: what they had may be what others need.
-    pub(super) fn program(&mut self, names: BTreeSet<ObjectName>) {
+    /// Programs these Services.
+    pub(super) fn program(&mut self, names: &BTreeSet<ObjectName>) {
         let begin = Instant::now();
         let count = names.len();
         let mut tally = Tally::default();
-        let (wanting, leaving): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| self.cluster.wants_rows(name));
-        for name in leaving.iter().chain(&wanting) {
-            self.program_one(name, &mut tally);
+        for name in self.in_order(names) {
+            self.program_one(&name, &mut tally);
         }
         let Tally { ops, refused, failed } = tally;
         if ops > 0 || refused > 0 || failed > 0 {
             info!(services = count, ops, refused, failed, duration = ?begin.elapsed(), "Services programmed");
         }
+    }
+
+    /// The order in which Services are programmed: those that want nothing come first, because what they had may be what
+    /// others need; but a Service that gets the VIP of another comes before that one, so that the VIP never is away.
+    fn in_order(&self, names: &BTreeSet<ObjectName>) -> Vec<ObjectName> {
+        let mut heirs: BTreeMap<&ObjectName, Vec<&ObjectName>> = BTreeMap::new();
+        for name in names {
+            let givers = self.cluster.vips(name).filter_map(|vip| self.planner.owner(vip.into()));
+            for giver in givers.filter(|giver| *giver != name) {
+                heirs.entry(giver).or_default().push(name);
+            }
+        }
+        let (wanting, leaving): (Vec<_>, Vec<_>) = names.iter().partition(|name| self.cluster.vips(name).next().is_some());
+        let mut order = Vec::with_capacity(names.len());
+        let mut open: Vec<_> = wanting.into_iter().rev().chain(leaving.into_iter().rev()).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            // Its heirs come first, and then it is met a second time.
+            match heirs.remove(name) {
+                Some(heirs) => open.extend(std::iter::once(name).chain(heirs)),
+                None if seen.insert(name) => order.push(name.clone()),
+                None => {}
+            }
+        }
+        order
     }
 
     fn program_one(&mut self, name: &ObjectName, tally: &mut Tally) {

@@ -21,11 +21,13 @@ use crate::checked_store::{ROOMY, now, pass};
 struct SharedStore {
     tables: Arc<Mutex<MemoryStore>>,
     broken: Arc<Mutex<Vec<L4Address>>>,
+    /// The frontends that were removed.
+    removed: Arc<Mutex<Vec<L4Address>>>,
 }
 
 impl SharedStore {
     fn new(capacities: Capacities) -> Self {
-        Self { tables: Arc::new(Mutex::new(MemoryStore::new(capacities))), broken: Arc::default() }
+        Self { tables: Arc::new(Mutex::new(MemoryStore::new(capacities))), broken: Arc::default(), removed: Arc::default() }
     }
 
     fn has(&self, vip: u8) -> bool {
@@ -47,6 +49,9 @@ impl MapStore for SharedStore {
             && self.broken.lock().unwrap().contains(key)
         {
             return Err(StoreError::Full { map: "FRONTENDS" });
+        }
+        if let Op::RemoveFrontend { key } = op {
+            self.removed.lock().unwrap().push(*key);
         }
         self.tables.lock().unwrap().apply(op)
     }
@@ -73,8 +78,12 @@ fn frontend(vip: u8) -> L4Address {
 }
 
 fn service(vip: u8) -> Object {
+    named(&format!("s{vip}"), vip)
+}
+
+fn named(name: &str, vip: u8) -> Object {
     let spec = json!({ "clusterIP": format!("10.96.0.{vip}"), "ports": [{ "port": 80 }] });
-    accept(Kind::Service, &json!({ "metadata": { "name": format!("s{vip}") }, "spec": spec })).unwrap().object
+    accept(Kind::Service, &json!({ "metadata": { "name": name }, "spec": spec })).unwrap().object
 }
 
 fn listed(services: impl IntoIterator<Item = u8>) -> Vec<Event> {
@@ -204,4 +213,20 @@ fn flows_that_are_over_are_swept() {
         })
         .unwrap();
     assert_eq!(left, [Hook::FROM_POD]);
+}
+
+#[test]
+fn a_vip_that_is_handed_over_is_never_away() {
+    let store = SharedStore::new(ROOMY);
+    let mut sync = Sync::with_clock(store.clone(), Settings::default(), now).unwrap();
+    sync.take(listed([1, 2, 3]));
+    sync.step();
+    // s3 leaves its VIP to s2, which leaves its own to s1, which leaves its own to a newcomer.
+    let moved = [named("z", 1), named("s1", 2), named("s2", 3)].map(Event::Seen);
+    sync.take(gone(3).into_iter().chain(moved).collect());
+    sync.step();
+    assert_eq!(*store.removed.lock().unwrap(), []);
+    assert!([1, 2, 3].into_iter().all(|vip| store.has(vip)));
+    let names: Vec<_> = [1, 2, 3].map(|vip| store.tables.lock().unwrap().frontends[&frontend(vip)].service.0).into();
+    assert_eq!(names, [4, 1, 2]);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use viaduct::manifests::{ManifestError, Manifests};
@@ -137,6 +138,88 @@ async fn a_file_that_does_not_parse_any_more_keeps_what_it_gave() {
     rig.write("web.yaml", WEB);
     rig.follow().await;
     assert_eq!((rig.told(), rig.targets()), (vec![], expectation(BOTH)));
+}
+
+#[tokio::test]
+async fn objects_stay_while_a_document_of_their_file_may_be_any_object() {
+    let rows = [
+        ("kind: EndpointSlice", "kind: EndpointSlise", "kind: \"EndpointSlise\" is not known"),
+        ("kind: Service", "kind: Servce", "kind: \"Servce\" is not known"),
+        ("kind: Service", "sort: Service", "kind: is missing"),
+        ("kind: Service", "kind: ServiceList", "items: is not a list of objects"),
+        ("apiVersion: v1", "apiVersion: v2", "apiVersion: \"v2\" is not known for Service"),
+        ("apiVersion: v1", "apiVersion: 1", "apiVersion: 1 is not known for Service"),
+        ("discovery.k8s.io/v1", "discovery.k8s.oi/v1", "apiVersion: \"discovery.k8s.oi/v1\" is not known for EndpointSlice"),
+        ("metadata: { name: web }", "metadata: { nmae: web }", "metadata.name: is missing"),
+    ];
+    let mut rig = Folder::new(&[("web.yaml", WEB)]).await;
+    for (right, wrong, expected) in rows {
+        rig.write("web.yaml", &WEB.replace(right, wrong));
+        rig.follow().await;
+        let told = rig.told();
+        assert!(told.len() == 1 && told[0].starts_with("web.yaml, document ") && told[0].contains(expected), "{told:?}");
+        assert_eq!(rig.targets(), expectation(BOTH), "{wrong}");
+    }
+    rig.write("web.yaml", "kind: Servce");
+    rig.until(BOTH).await;
+    rig.write("web.yaml", WEB.split("---").next().unwrap());
+    rig.until(&[("10.96.0.1:80/TCP", &[])]).await;
+}
+
+#[tokio::test]
+async fn other_kinds_are_passed_over_without_a_word() {
+    let others = "
+{ apiVersion: apps/v1, kind: Deployment, metadata: { name: web } }
+---
+{ apiVersion: v1, kind: ConfigMap, metadata: { name: web } }
+---
+{ apiVersion: serving.knative.dev/v1, kind: Service, metadata: { name: web } }
+---
+{ apiVersion: kustomize.config.k8s.io/v1beta1, kind: Kustomization }
+---
+{ apiVersion: v1, kind: List, items: [] }
+";
+    let mut rig = Folder::new(&[("web.yaml", &format!("{WEB}---{others}"))]).await;
+    assert_eq!((rig.told(), rig.targets()), (vec![], expectation(BOTH)));
+    rig.write("web.yaml", others);
+    rig.until(&[]).await;
+    assert_eq!(rig.told(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_emptied_goes_on_until_it_is_clear_that_it_stays_empty() {
+    let mut rig = Folder::new(&[("web.yaml", WEB)]).await;
+    rig.write("web.yaml", "");
+    rig.stays(BOTH).await;
+    rig.write("web.yaml", &WEB.replace(", { addresses: [10.1.0.2] }", ""));
+    rig.until(FIRST).await;
+    rig.write("web.yaml", "\n");
+    rig.stays(FIRST).await;
+    rig.until(&[]).await;
+}
+
+/// Changes behind a link into another folder are found by looking, not by notification.
+#[tokio::test]
+async fn a_file_that_is_found_half_written_is_read_when_it_is_whole() {
+    let elsewhere = TempDir::new().unwrap();
+    let target = elsewhere.path().join("web.yaml");
+    fs::write(&target, WEB).unwrap();
+    let folder = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(&target, folder.path().join("web.yaml")).unwrap();
+    let path = folder.path().to_owned();
+    let mut rig = Folder::on(folder, &path).await;
+    // The writer shares its thread with the reader, which looks for the first time after 2 s.
+    tokio::spawn(async move {
+        let (half, rest) = WEB.split_once("---").unwrap();
+        tokio::time::sleep(Duration::from_millis(1940)).await;
+        for i in 0..40 {
+            fs::write(&target, format!("{half}{}", "#".repeat(i))).unwrap();
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        fs::write(&target, format!("{half}---{}", rest.replace(", { addresses: [10.1.0.2] }", ""))).unwrap();
+    });
+    rig.follow().await;
+    assert_eq!(rig.targets(), expectation(FIRST));
 }
 
 #[tokio::test]

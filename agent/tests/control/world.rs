@@ -14,6 +14,8 @@ use viaduct_common::{L4Address, Port, Protocol};
 pub(crate) struct World {
     pub(crate) services: BTreeMap<ObjectName, ServiceSpec>,
     pub(crate) slices: BTreeMap<ObjectName, SliceSpec>,
+    /// Who has each VIP, as far as that is settled.
+    holders: BTreeMap<IpAddr, ObjectName>,
 }
 
 /// What happens to it.
@@ -53,7 +55,7 @@ impl World {
     pub(crate) fn expected(&self) -> BTreeMap<L4Address, BTreeSet<L4Address>> {
         let mut frontends = BTreeMap::new();
         for service in self.services.values() {
-            for ip in service.cluster_ips.iter().filter(|ip| self.holder(**ip) == Some(&service.name)) {
+            for ip in service.cluster_ips.iter().filter(|ip| self.holders.get(ip) == Some(&service.name)) {
                 frontends.insert(L4Address::whole((*ip).into()), BTreeSet::new());
                 for port in &service.ports {
                     let key = L4Address::new((*ip).into(), Port::new(port.number), port.protocol);
@@ -64,9 +66,35 @@ impl World {
         frontends
     }
 
-    fn holder(&self, ip: IpAddr) -> Option<&ObjectName> {
-        let rivals = self.services.values().filter(|service| service.cluster_ips.contains(&ip));
-        rivals.min_by_key(|service| (&service.created, &service.name)).map(|service| &service.name)
+    /// The agent starts anew: it does not know any more who had which VIP.
+    pub(crate) fn forget_holders(&mut self) {
+        self.holders.clear();
+    }
+
+    /// Says who has each VIP after a batch of events: who had it before, unless another is known to be older.
+    pub(crate) fn settle(&mut self) {
+        let vips: BTreeSet<_> = self.services.values().flat_map(|service| service.cluster_ips.iter().copied()).collect();
+        self.holders = vips.into_iter().map(|ip| (ip, self.heir(ip).clone())).collect();
+    }
+
+    /// The same objects without the VIPs that their Services cannot have.
+    pub(crate) fn without_conflicts(&self) -> Self {
+        let mut world = self.clone();
+        for service in world.services.values_mut() {
+            let ips = service.cluster_ips.iter().copied();
+            service.cluster_ips = ips.filter(|ip| self.holders.get(ip) == Some(&service.name)).collect();
+        }
+        world
+    }
+
+    fn heir(&self, ip: IpAddr) -> &ObjectName {
+        let rivals = || self.services.values().filter(|service| service.cluster_ips.contains(&ip));
+        let by_age = |service: &&ServiceSpec| (service.created.clone(), service.name.clone());
+        let Some(present) = rivals().find(|service| self.holders.get(&ip) == Some(&service.name)) else {
+            return &rivals().min_by_key(by_age).expect("someone wants it").name;
+        };
+        let is_older = |service: &&ServiceSpec| !service.created.is_empty() && service.created < present.created;
+        &rivals().filter(is_older).min_by_key(by_age).unwrap_or(present).name
     }
 
     fn usable(&self, service: &ServiceSpec, port: &PortSpec, family: Family) -> BTreeSet<L4Address> {
@@ -114,7 +142,7 @@ fn name(prefix: &'static str, count: u8) -> impl Strategy<Value = ObjectName> {
 fn service() -> impl Strategy<Value = ServiceSpec> {
     (name("service", 4), 0..3_u8, vip(), ports()).prop_map(|(name, created, (first, second), ports)| ServiceSpec {
         name,
-        created: created.to_string().into(),
+        created: if created == 0 { "".into() } else { created.to_string().into() },
         cluster_ips: std::iter::once(first).chain(second).collect(),
         ports: ports.into(),
     })
