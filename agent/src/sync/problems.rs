@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
+use viaduct_common::abi;
 
 use crate::model::{Event, Kind, ObjectName, ObjectRef, Problem, Subject};
 use crate::plan::Refusal;
@@ -39,7 +40,8 @@ impl Problems {
         if self.0.get(&subject).is_some_and(|known| known.iter().any(same)) {
             return;
         }
-        let remedy = "make the map larger or have fewer Services; it is programmed as soon as there is room".into();
+        let flag = sizing_flag(refusal.map);
+        let remedy = format!("raise {flag}, or have fewer Services; it is programmed as soon as there is room");
         let problem =
             Problem { origin: None, object: Some(object), field: refusal.map.into(), what: refusal.to_string(), remedy };
         self.set(&subject, BTreeSet::from([problem]));
@@ -70,6 +72,28 @@ impl Problems {
     }
 }
 
+/// The flag that sizes a map.
+fn sizing_flag(map: &str) -> &'static str {
+    [(abi::FRONTENDS, "--max-frontends"), (abi::SLOTS, "--max-slots"), (abi::SERVICE_COUNTERS, "--max-services")]
+        .iter()
+        .find_map(|(spec, flag)| (spec.name == map).then_some(*flag))
+        // Backends, their addresses, their counters and the filter.
+        .unwrap_or("--max-backends")
+}
+
 fn is_object_of(subject: &Subject, kind: Kind) -> bool {
     matches!(subject, Subject::Object(object) if object.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_that_is_full_names_the_flag_that_sizes_it() {
+        assert_eq!(sizing_flag(abi::SLOTS.name), "--max-slots");
+        assert_eq!(sizing_flag(abi::FRONTENDS.name), "--max-frontends");
+        assert_eq!(sizing_flag(abi::SERVICE_COUNTERS.name), "--max-services");
+        assert_eq!(sizing_flag(abi::ENDPOINTS.name), "--max-backends");
+    }
 }
