@@ -67,15 +67,12 @@ impl<F: Family> Quote<F> {
 #[inline(always)]
 pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    // What is addressed to a VIP itself must not go on untranslated.
-    let vip = FarEnd::of::<F, T, E>(hook, &header, tables, env).vip && flow::is_vip(tables, F::dst(&header));
-    let unknown = if vip { Outcome::drop(Reason::ICMP_WITHOUT_FLOW) } else { Outcome::PASS };
     let mut quote = Quote::<F> { network: Network::parse(packet, ETHERNET, header), key: FlowKey::default() };
     let message = quote.network.walk.payload;
     if !quote.read(hook, packet) {
-        return unknown;
+        return unknown::<F, P, T, E>(hook, packet, tables, env);
     }
-    let Some(entry) = tables.flow(&quote.key) else { return unknown };
+    let Some(entry) = tables.flow(&quote.key) else { return unknown::<F, P, T, E>(hook, packet, tables, env) };
     if !F::IS_V6 && packet.load::<Icmp>(message).is_some_and(|icmp| icmp.kind == REDIRECT) {
         return Outcome::drop(Reason::ICMP_REDIRECT);
     }
@@ -90,6 +87,14 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
         Ok(()) => send::translated(packet, entry.flags),
         Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
     }
+}
+
+/// An error about no flow that is known: what is addressed to a VIP itself must not go on untranslated.
+#[inline(never)]
+fn unknown<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &P, tables: &T, env: &E) -> Outcome {
+    let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
+    let vip = FarEnd::of::<F, T, E>(hook, &header, tables, env).vip && flow::is_vip(tables, F::dst(&header));
+    if vip { Outcome::drop(Reason::ICMP_WITHOUT_FLOW) } else { Outcome::PASS }
 }
 
 /// Rewrites the message at `message` around the quoted packet, whose own change added `change` to the message's sum.
