@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use viaduct_lab::{Failure, Family, Topology};
+use viaduct_lab::{Dial, Failure, Family, Topology};
 
 use crate::cluster::Cluster;
-use crate::service::Service;
+use crate::service::{Service, TARGET};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,6 +47,13 @@ async fn an_agent_takes_the_place_of_filters_that_a_killed_one_left() -> Result<
     cluster.expose(&service.with(&pods[..1]), &client).await?;
     for agent in cluster.take_agents() {
         agent.kill().await?;
+    }
+    // The filters are there and their maps of programs are empty: that must not concern what is not for a VIP.
+    for family in Family::ALL {
+        for pod in &pods {
+            cluster.until_outcome(&client, Dial::to(pod.address(family), TARGET), &Ok(pod.name().into())).await?;
+        }
+        cluster.until_outcome(&client, service.dial(family), &Err(Failure::TimedOut)).await?;
     }
     cluster.start_agents().await?;
     cluster.expose(&service.with(&pods[1..]), &client).await
