@@ -1,7 +1,8 @@
 //! Names, sizes and default capacities of the maps.
 
 use crate::{
-    Backend, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend, L4Address, ParkedFragment, ParkedKey,
+    AffinityEntry, AffinityKey, Backend, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend,
+    L4Address, ParkedFragment, ParkedKey, ServiceCidrs,
 };
 
 /// Changes whenever a row or a map changes its meaning; part of the pin path.
@@ -32,11 +33,15 @@ pub const FILTERS: MapSpec = spec::<u32, FilterWord>("FILTERS", FILTER_WORDS);
 /// VIP, port and protocol to the run of slots.
 pub const FRONTENDS: MapSpec = spec::<L4Address, Frontend>("FRONTENDS", 1 << 18);
 /// One flat array of backend numbers.
-pub const SLOTS: MapSpec = spec::<u32, u32>("SLOTS", 1 << 23);
+pub const SLOTS: MapSpec = spec::<u32, u32>("SLOTS", 1 << 25);
 /// Backends by number.
-pub const BACKENDS: MapSpec = spec::<u32, Backend>("BACKENDS", 1 << 17);
+pub const BACKENDS: MapSpec = spec::<u32, Backend>("BACKENDS", 1 << 20);
 /// Addresses at which some backend listens, so that direct connections to them are noticed; the value counts the backends.
-pub const ENDPOINTS: MapSpec = spec::<L4Address, u32>("ENDPOINTS", 1 << 17);
+pub const ENDPOINTS: MapSpec = spec::<L4Address, u32>("ENDPOINTS", 1 << 20);
+/// Which backend a client had last, for service ports with ClientIP affinity.
+pub const AFFINITY: MapSpec = spec::<AffinityKey, AffinityEntry>("AFFINITY", 1 << 17);
+/// The ranges for ClusterIPs: one row.
+pub const SERVICE_CIDRS: MapSpec = spec::<u32, ServiceCidrs>("SERVICE_CIDRS", 1);
 /// Flows of all hooks.
 pub const FLOWS: MapSpec = spec::<FlowKey, FlowEntry>("FLOWS", 1 << 19);
 /// Datagrams of which fragments are under way.
@@ -45,7 +50,7 @@ pub const FRAGMENTS: MapSpec = spec::<FragmentKey, FragmentEntry>("FRAGMENTS", 1
 pub const PARKED: MapSpec = spec::<ParkedKey, ParkedFragment>("PARKED", 1 << 10);
 /// Counters by service number.
 pub const SERVICE_COUNTERS: MapSpec = spec::<u32, Counters>("SERVICE_COUNTERS", 1 << 16);
-/// Counters by backend number.
+/// Counters by backend number, for those that have a row here: it is one for each CPU, too much for a million backends.
 pub const BACKEND_COUNTERS: MapSpec = spec::<u32, Counters>("BACKEND_COUNTERS", 1 << 17);
 /// The programs of the stages, by [`stage_index`](crate::stage_index). Rows are descriptors, not memory.
 pub const STAGES: &str = "STAGES";
@@ -53,5 +58,18 @@ pub const STAGES: &str = "STAGES";
 pub const REASONS: MapSpec = spec::<u32, u64>("REASONS", crate::reason::ROWS);
 
 /// Every map of the datapath.
-pub const MAPS: &[MapSpec] =
-    &[FILTERS, FRONTENDS, SLOTS, BACKENDS, ENDPOINTS, FLOWS, FRAGMENTS, PARKED, SERVICE_COUNTERS, BACKEND_COUNTERS, REASONS];
+pub const MAPS: &[MapSpec] = &[
+    FILTERS,
+    FRONTENDS,
+    SLOTS,
+    BACKENDS,
+    ENDPOINTS,
+    AFFINITY,
+    SERVICE_CIDRS,
+    FLOWS,
+    FRAGMENTS,
+    PARKED,
+    SERVICE_COUNTERS,
+    BACKEND_COUNTERS,
+    REASONS,
+];

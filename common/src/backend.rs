@@ -21,15 +21,25 @@ plain!(BackendFlags, 4, [u32]);
 impl BackendFlags {
     /// The row is kept only for flows that may still hold its number.
     pub const RETIRED: Self = Self(0);
-    /// New flows may be sent here.
-    pub const USABLE: Self = Self(1);
+    /// The backend is in the cluster set: frontends that balance over the whole cluster send new flows here.
+    pub const CLUSTER: Self = Self(1);
     /// The endpoint still serves (perhaps while terminating): UDP flows may stay.
     pub const SERVING: Self = Self(2);
+    /// The backend is in the local set: frontends whose traffic stays on the node send new flows here.
+    pub const LOCAL: Self = Self(4);
+    /// New flows of some frontend may be sent here.
+    pub const USABLE: Self = Self::CLUSTER.with(Self::LOCAL);
 
     /// True if every bit of `other` is set.
     #[inline(always)]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// True if a bit of `other` is set.
+    #[inline(always)]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Both sets of bits.

@@ -17,11 +17,20 @@ plain!(FrontendFlags, 4, [u32]);
 impl FrontendFlags {
     /// Without a slot, drop silently instead of refusing: endpoints exist, but none that the policy allows.
     pub const DROP_WHEN_EMPTY: Self = Self(1);
+    /// The slots hold the local set of the endpoints, not the cluster set.
+    pub const LOCAL_SET: Self = Self(2);
 
     /// True if every bit of `other` is set.
     #[inline(always)]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Both sets of bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod addr;
+mod affinity;
 mod backend;
 mod config;
 mod counters;
@@ -16,9 +17,11 @@ mod frontend;
 mod hash;
 mod plain;
 mod reason;
+mod service_cidrs;
 mod stage;
 
 pub use addr::{Addr, L4Address, Port, Protocol};
+pub use affinity::{AffinityEntry, AffinityKey};
 pub use backend::{Backend, BackendFlags, BackendId};
 pub use config::{Clock, Config, Lifetimes, Tick};
 pub use counters::Counters;
@@ -29,4 +32,5 @@ pub use frontend::{Frontend, FrontendFlags, ServiceId};
 pub use hash::{mix, mix_tuple, scale};
 pub use plain::Plain;
 pub use reason::Reason;
+pub use service_cidrs::{Cidr, SERVICE_CIDRS_PER_FAMILY, ServiceCidrs};
 pub use stage::{PROGRAMS, Program, STAGE_ENTRIES, Stage, stage_index};

@@ -68,6 +68,8 @@ reasons! {
     PORT_CHANGED = 19, "source_port_changed";
     /// Dropped: the next stage of the datapath could not be reached. Never expected.
     STAGE_MISSING = 20, "stage_missing";
+    /// Dropped: the address lies in a range for ClusterIPs, and no Service has it.
+    UNALLOCATED = 21, "unallocated_cluster_ip";
 }
 
 /// Rows of `REASONS`: room for reasons to come.

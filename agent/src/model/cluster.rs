@@ -9,7 +9,8 @@ use super::claims::Claims;
 use super::endpoints;
 use super::problem::Findings;
 use super::{
-    DesiredPort, DesiredService, Event, Family, Kind, Object, ObjectName, ObjectRef, PortSpec, Problem, ServiceSpec, SliceSpec,
+    DesiredFrontend, DesiredPort, DesiredService, EndpointSet, Event, Family, Kind, Object, ObjectName, ObjectRef, PortSpec,
+    Problem, ServiceSpec, SliceSpec,
 };
 
 /// A Service and its slices; either may come first.
@@ -200,10 +201,16 @@ fn is_translated(port: &PortSpec) -> bool {
 
 /// A port with one pool for each family that the Service has an address of.
 fn compile_port(port: &PortSpec, slices: &[SliceSpec], families: &[(Family, Addr)]) -> DesiredPort {
-    let frontend = |(i, (_, vip)): (usize, &(Family, Addr))| (L4Address::new(*vip, Port::new(port.number), port.protocol), i);
+    let frontend = |(pool, (_, vip)): (usize, &(Family, Addr))| DesiredFrontend {
+        key: L4Address::new(*vip, Port::new(port.number), port.protocol),
+        pool,
+        set: EndpointSet::Cluster,
+        drops_when_empty: false,
+    };
     DesiredPort {
         name: port.name.clone(),
         protocol: port.protocol,
+        affinity_seconds: 0,
         frontends: families.iter().enumerate().map(frontend).collect(),
         pools: families.iter().map(|(family, _)| endpoints::usable(&endpoints::merge(slices, port, *family))).collect(),
     }

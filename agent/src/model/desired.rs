@@ -9,15 +9,48 @@ use viaduct_common::{Addr, BackendFlags, L4Address, Protocol};
 pub struct DesiredBackend {
     /// Where it listens.
     pub address: L4Address,
-    /// What flows may do with it. Without [`BackendFlags::USABLE`] it gets no new ones.
+    /// What flows may do with it: which sets it is in ([`EndpointSet::flag`]), and whether it serves.
     pub flags: BackendFlags,
 }
 
-/// The endpoints that one or more frontends of a service port balance over, sorted by address.
+/// The endpoints of a service port in one family, sorted by address.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Pool {
     /// The backends, each address once.
     pub backends: Vec<DesiredBackend>,
+}
+
+/// Which endpoints of a pool take the new connections of a frontend.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum EndpointSet {
+    /// Those that topology allows, wherever they are.
+    #[default]
+    Cluster,
+    /// Those on this node.
+    Local,
+}
+
+impl EndpointSet {
+    /// What marks the backends of this set.
+    pub const fn flag(self) -> BackendFlags {
+        match self {
+            Self::Cluster => BackendFlags::CLUSTER,
+            Self::Local => BackendFlags::LOCAL,
+        }
+    }
+}
+
+/// A VIP, port and protocol of a service port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DesiredFrontend {
+    /// Its key in `FRONTENDS`.
+    pub key: L4Address,
+    /// Index of its pool.
+    pub pool: usize,
+    /// Which endpoints of the pool it balances over.
+    pub set: EndpointSet,
+    /// Without one: drop, because the policy hides some that exist elsewhere; otherwise refuse.
+    pub drops_when_empty: bool,
 }
 
 /// A port of a Service.
@@ -27,9 +60,11 @@ pub struct DesiredPort {
     pub name: Arc<str>,
     /// Its protocol.
     pub protocol: Protocol,
-    /// The frontends, each with the index of its pool. Each frontend stands here once.
-    pub frontends: Vec<(L4Address, usize)>,
-    /// The pools.
+    /// ClientIP affinity: how long a client stays with its backend, in seconds; 0: there is none.
+    pub affinity_seconds: u32,
+    /// The frontends, each once.
+    pub frontends: Vec<DesiredFrontend>,
+    /// The pools: one for each family.
     pub pools: Vec<Pool>,
 }
 

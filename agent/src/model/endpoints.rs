@@ -44,7 +44,7 @@ pub(super) fn usable(candidates: &Candidates) -> Pool {
             flags = flags.with(BackendFlags::SERVING);
         }
         if takes_new {
-            flags = flags.with(BackendFlags::USABLE);
+            flags = flags.with(BackendFlags::CLUSTER);
         }
         (flags != BackendFlags::RETIRED).then_some(DesiredBackend { address: *address, flags })
     };

@@ -18,7 +18,7 @@ mod tests;
 
 pub use accept::{Accepted, accept};
 pub use cluster::{Cluster, Compiled};
-pub use desired::{DesiredBackend, DesiredPort, DesiredService, Pool};
+pub use desired::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, Pool};
 pub use event::{Event, Object};
 pub use problem::{Problem, Subject};
 pub use spec::{Conditions, EndpointSpec, Family, Kind, ObjectName, ObjectRef, PortSpec, ServiceSpec, SliceSpec};

@@ -183,7 +183,7 @@ fn ports_are_matched_by_name_and_protocol_and_slices_may_differ_in_number() {
     let desired = cluster.compile(&name("web")).desired;
     let found = desired.ports.iter().map(|port| {
         let backends = port.pools[0].backends.iter().map(|backend| backend.address.to_string()).collect::<Vec<_>>();
-        (port.frontends[0].0.to_string(), backends)
+        (port.frontends[0].key.to_string(), backends)
     });
     let found: Vec<_> = found.collect();
     assert_eq!(found[0], ("10.96.0.1:53/UDP".into(), vec!["10.1.0.1:5353/UDP".into(), "10.1.0.2:5354/UDP".into()]));
@@ -203,7 +203,8 @@ fn each_family_has_a_frontend_and_a_pool_of_its_own() {
     let desired = cluster.compile(&name("web")).desired;
     assert_eq!(desired.vips.len(), 2);
     let [port] = &desired.ports[..] else { panic!("one port") };
-    assert_eq!(port.frontends, [(at("10.96.0.1", 80, Protocol::TCP), 0), (at("fd00::1", 80, Protocol::TCP), 1)]);
+    let frontends: Vec<_> = port.frontends.iter().map(|frontend| (frontend.key, frontend.pool)).collect();
+    assert_eq!(frontends, [(at("10.96.0.1", 80, Protocol::TCP), 0), (at("fd00::1", 80, Protocol::TCP), 1)]);
     let pools: Vec<_> = port.pools.iter().map(|pool| pool.backends[0].address).collect();
     assert_eq!(pools, [at("10.1.0.1", 8080, Protocol::TCP), at("fd01::1", 8080, Protocol::TCP)]);
 }
@@ -350,7 +351,7 @@ fn a_service_that_changes_or_moves_keeps_its_address() {
     cluster.changed();
     cluster.take(Event::Gone(ObjectRef::new(Kind::Service, name("web"))));
     cluster.take(Event::Seen(of("web", 81)));
-    assert_eq!(cluster.compile(&name("web")).desired.ports[0].frontends[0].0, at("10.96.0.1", 81, Protocol::TCP));
+    assert_eq!(cluster.compile(&name("web")).desired.ports[0].frontends[0].key, at("10.96.0.1", 81, Protocol::TCP));
     assert!(cluster.compile(&name("a")).desired.is_empty());
 }
 

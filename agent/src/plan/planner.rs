@@ -177,7 +177,7 @@ impl Planner {
         }
         let holding = self.holdings.entry(name.clone()).or_default();
         for port in &desired.ports {
-            for key in port.frontends.iter().map(|(key, _)| key) {
+            for key in port.frontends.iter().map(|frontend| &frontend.key) {
                 let Some(row) = self.tables.frontends.get(key) else { continue };
                 if self.owners.contains_key(key) {
                     continue;

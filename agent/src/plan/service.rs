@@ -8,7 +8,7 @@ use viaduct_common::{
 
 use super::planner::{Planner, endpoint_op};
 use super::{Op, Refusal, SlotDigest, SlotRun, maglev};
-use crate::model::{DesiredBackend, DesiredPort, DesiredService, ObjectName, Pool};
+use crate::model::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, ObjectName, Pool};
 
 /// The ops for one Service, in the order in which they are to be applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,18 +72,19 @@ impl<'a> Draft<'a> {
         let mut ports = Vec::with_capacity(self.desired.ports.len());
         for port in &self.desired.ports {
             let service = self.service_id(port)?;
-            let pools: Vec<_> = port.pools.iter().enumerate().collect();
-            for (index, pool) in pools {
-                let keys: Vec<_> = port.frontends.iter().filter(|(_, of)| *of == index).map(|(key, _)| *key).collect();
-                let run = self.run(service, pool, &keys)?;
-                let row = Frontend {
-                    service,
-                    first_slot: run.map_or(0, |run| run.first),
-                    slot_count: run.map_or(0, |run| run.count),
-                    affinity_seconds: 0,
-                    flags: FrontendFlags::default(),
-                };
-                self.frontends.extend(keys.into_iter().map(|key| (key, row)));
+            for (index, pool) in port.pools.iter().enumerate() {
+                for backend in &pool.backends {
+                    self.backend_id(service, *backend)?;
+                }
+                for set in [EndpointSet::Cluster, EndpointSet::Local] {
+                    let frontends = port.frontends.iter().filter(|frontend| frontend.pool == index && frontend.set == set);
+                    let frontends: Vec<_> = frontends.copied().collect();
+                    if !frontends.is_empty() {
+                        let run = self.run(service, pool, set, &frontends)?;
+                        let row = |frontend: DesiredFrontend| (frontend.key, frontend_row(service, port, frontend, run));
+                        self.frontends.extend(frontends.into_iter().map(row));
+                    }
+                }
             }
             ports.push(service);
         }
@@ -104,14 +105,17 @@ impl<'a> Draft<'a> {
         Ok(id)
     }
 
-    /// The run of slots for `pool`: the one that the frontends `keys` have, if it holds the right backends, or a new one.
-    fn run(&mut self, service: ServiceId, pool: &Pool, keys: &[L4Address]) -> Result<Option<SlotRun>, Refusal> {
+    /// The run of slots for `set` of `pool`: the one that its frontends have, if it holds the right backends, or a new one.
+    fn run(
+        &mut self,
+        service: ServiceId,
+        pool: &Pool,
+        set: EndpointSet,
+        frontends: &[DesiredFrontend],
+    ) -> Result<Option<SlotRun>, Refusal> {
         let mut usable = Vec::with_capacity(pool.backends.len());
-        for backend in &pool.backends {
-            let id = self.backend_id(service, *backend)?;
-            if backend.flags.contains(BackendFlags::USABLE) {
-                usable.push((backend.address, id));
-            }
+        for backend in pool.backends.iter().filter(|backend| backend.flags.contains(set.flag())) {
+            usable.push((backend.address, self.backend_id(service, *backend)?));
         }
         if usable.is_empty() {
             return Ok(None);
@@ -120,7 +124,7 @@ impl<'a> Draft<'a> {
         let digest = SlotDigest::of(slots.iter().copied());
         let tables = &mut self.planner.tables;
         let fits = |run: &SlotRun| run.count as usize == slots.len() && tables.digest(*run) == Some(digest);
-        if let Some(run) = keys.iter().filter_map(|key| SlotRun::of(tables.frontends.get(key)?)).find(fits) {
+        if let Some(run) = frontends.iter().filter_map(|frontend| SlotRun::of(tables.frontends.get(&frontend.key)?)).find(fits) {
             return Ok(Some(run));
         }
         let needed = slots.len() as u32;
@@ -276,6 +280,23 @@ impl<'a> Draft<'a> {
         // While an address has a port, its other ports must refuse.
         let last = whole.into_iter().filter(|key| tables.ports_of(key.addr).all(|port| ports.contains(&port)));
         ports.iter().copied().chain(last).map(|key| Op::RemoveFrontend { key }).collect()
+    }
+}
+
+fn frontend_row(service: ServiceId, port: &DesiredPort, frontend: DesiredFrontend, run: Option<SlotRun>) -> Frontend {
+    let mut flags = FrontendFlags::default();
+    if frontend.set == EndpointSet::Local {
+        flags = flags.with(FrontendFlags::LOCAL_SET);
+    }
+    if frontend.drops_when_empty {
+        flags = flags.with(FrontendFlags::DROP_WHEN_EMPTY);
+    }
+    Frontend {
+        service,
+        first_slot: run.map_or(0, |run| run.first),
+        slot_count: run.map_or(0, |run| run.count),
+        affinity_seconds: port.affinity_seconds,
+        flags,
     }
 }
 

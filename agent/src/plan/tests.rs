@@ -9,7 +9,7 @@ use viaduct_common::{
 };
 
 use super::*;
-use crate::model::{DesiredBackend, DesiredPort, DesiredService, ObjectName, Pool};
+use crate::model::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, ObjectName, Pool};
 use crate::store::MapStore;
 use crate::store::memory::MemoryStore;
 
@@ -90,16 +90,22 @@ fn host_of(last: u8) -> Addr {
     std::net::Ipv4Addr::new(10, 1, 0, last).into()
 }
 
+/// Port 80 of `vip`, balanced over the cluster set of the first pool.
+fn frontend(vip: Addr) -> DesiredFrontend {
+    DesiredFrontend { key: at(vip, 80), pool: 0, set: EndpointSet::Cluster, drops_when_empty: false }
+}
+
 /// A Service with one port, 80, at `vip`, and these backends.
 fn service(vip: u8, hosts: &[u8]) -> DesiredService {
-    let flags = BackendFlags::USABLE.with(BackendFlags::SERVING);
+    let flags = BackendFlags::CLUSTER.with(BackendFlags::SERVING);
     let backends = hosts.iter().map(|host| DesiredBackend { address: at(host_of(*host), 8080), flags }).collect();
     DesiredService {
         vips: vec![vip_of(vip)],
         ports: vec![DesiredPort {
+            affinity_seconds: 0,
             name: "web".into(),
             protocol: Protocol::TCP,
-            frontends: vec![(at(vip_of(vip), 80), 0)],
+            frontends: vec![frontend(vip_of(vip))],
             pools: vec![Pool { backends }],
         }],
     }
@@ -153,7 +159,7 @@ fn the_ops_for_a_change_do_not_depend_on_how_much_else_there_is() {
     let others = |i: u32| {
         let mut other = service(0, &[]);
         other.vips = vec![Addr::from(std::net::Ipv4Addr::from(0x0a61_0000 + i))];
-        other.ports[0].frontends = vec![(at(other.vips[0], 80), 0)];
+        other.ports[0].frontends = vec![frontend(other.vips[0])];
         other.ports[0].pools = service(0, &[(i % 200) as u8, 201]).ports[0].pools.clone();
         other
     };
@@ -393,7 +399,7 @@ fn rows_that_someone_else_changed_are_put_right() {
     let ops = rig.planner.prune();
     rig.apply(&ops);
     assert_eq!((rig.targets(1), rig.store.endpoints.clone(), rig.store.filters.clone()), good);
-    assert_eq!(rig.backend(2).1.flags, BackendFlags::USABLE.with(BackendFlags::SERVING));
+    assert_eq!(rig.backend(2).1.flags, BackendFlags::CLUSTER.with(BackendFlags::SERVING));
     assert_eq!(rig.planner.prune(), []);
 }
 
@@ -416,7 +422,7 @@ fn two_numbers_of_one_port_come_to_one_and_nothing_is_pruned_that_a_frontend_lea
     let mut rig = Rig::on(rig.store);
     let mut both = service(1, &[1]);
     both.vips.push(vip_of(2));
-    both.ports[0].frontends.push((at(vip_of(2), 80), 0));
+    both.ports[0].frontends.push(frontend(vip_of(2)));
     let failed = rig.planner.plan(&ObjectName::new("default", "c"), &both, rig.now).unwrap();
     rig.planner.finish(&failed, false);
     assert_eq!(rig.planner.prune(), []);

@@ -71,7 +71,7 @@ pub(crate) fn assert_fit_for_packets(store: &MemoryStore) {
         for id in slots(store, row) {
             let backend = store.backends[id.0 as usize];
             assert_eq!(backend.service, row.service, "{key} leads to a backend of another service port: {id:?}");
-            assert!(backend.flags.contains(BackendFlags::USABLE), "{key} leads to {id:?}, which takes no new flows");
+            assert!(backend.flags.intersects(BackendFlags::USABLE), "{key} leads to {id:?}, which takes no new flows");
             assert!(store.endpoints.contains_key(&backend.address), "direct flows to {} would not be seen", backend.address);
             let place = FilterPlace::of(backend.address.addr, mask);
             assert_ne!(store.filters[place.word as usize].backends & place.bit, 0, "the filter hides {}", backend.address);

@@ -172,7 +172,7 @@ impl World {
     }
 
     fn add_backend(&mut self, place: &Place) {
-        let flags = BackendFlags::USABLE.with(BackendFlags::SERVING);
+        let flags = BackendFlags::CLUSTER.with(BackendFlags::SERVING);
         self.set_backend(place, flags);
         *self.tables.endpoints.entry(l4(place.endpoint, place.protocol)).or_default() += 1;
         self.tables.mark(place.endpoint.ip().into(), FILTER_WORDS - 1, false);

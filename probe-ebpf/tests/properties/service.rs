@@ -38,7 +38,7 @@ impl Talk {
         let frontend = Frontend { service: ServiceId(1), slot_count: endpoints.into(), ..Frontend::default() };
         tables.frontends.insert(l4(self.vip), frontend);
         tables.frontends.insert(L4Address::whole(self.vip.ip().into()), Frontend::default());
-        let flags = BackendFlags::USABLE.with(BackendFlags::SERVING);
+        let flags = BackendFlags::CLUSTER.with(BackendFlags::SERVING);
         tables.backends.insert(BackendId(1), Backend { address: l4(self.backend), service: ServiceId(1), flags });
         tables.slots = vec![BackendId(1)];
         tables.endpoints.insert(l4(self.backend), 1);

@@ -74,7 +74,7 @@ impl Draft {
         }
         self.backend += 1;
         let id = BackendId(self.backend);
-        let live = BackendFlags::USABLE.with(BackendFlags::SERVING);
+        let live = BackendFlags::CLUSTER.with(BackendFlags::SERVING);
         let flags = dice.pick(&[live, live, live, live, live, live, BackendFlags::SERVING, BackendFlags::RETIRED]);
         let row = Backend { address: l4(address, protocol), service: ServiceId(self.service), flags };
         self.tables.backends.insert(id, row);
