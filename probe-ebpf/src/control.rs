@@ -5,7 +5,7 @@ use viaduct_common::{FragmentKind, Hook, Reason, Stage};
 use crate::family::Family;
 use crate::flow;
 use crate::fragment::{self, Sighting};
-use crate::hot::FarEnd;
+use crate::hot::{self, FarEnd};
 use crate::icmp;
 use crate::packet::{ETHERNET, Packet};
 use crate::parse::{Network, Part};
@@ -21,6 +21,12 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
     let network = Network::<F>::parse(packet, ETHERNET, header);
     // From here on a VIP is one for certain: what is addressed to it goes nowhere else.
     let vip = far.vip && flow::is_vip(tables, F::dst(&header));
+    if hook == Hook::FROM_POD && !vip {
+        let outcome = hot::outward::<F, T>(&header, tables);
+        if outcome != Outcome::PASS {
+            return outcome;
+        }
+    }
     if network.walk.fault != Reason(0) || network.is_cut_off() {
         let reason = if network.walk.fault == Reason(0) { Reason::MALFORMED } else { network.walk.fault };
         return if vip { Outcome::drop(reason) } else { Outcome::PASS };

@@ -1,6 +1,8 @@
 //! Flows: alive or not, kept alive, kept on course, and their two rows.
 
-use viaduct_common::{Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowState, Hook, L4Address, Protocol, Tick};
+use viaduct_common::{
+    Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowState, FrontendFlags, Hook, L4Address, Protocol, Tick,
+};
 
 use crate::parse::Segment;
 use crate::select;
@@ -80,10 +82,10 @@ pub(crate) fn is_bound(entry: &FlowEntry) -> bool {
     entry.flags.0 & (FlowFlags::DIRECT.0 | FlowFlags::REPLY.0) == 0
 }
 
-/// True if the flow's backend has `flags`.
+/// True if the flow's backend has one of `flags`.
 #[inline(always)]
 pub(crate) fn backend_is<T: Tables>(tables: &T, entry: &FlowEntry, flags: BackendFlags) -> bool {
-    tables.backend(entry.backend).is_some_and(|backend| backend.flags.contains(flags))
+    tables.backend(entry.backend).is_some_and(|backend| backend.flags.intersects(flags))
 }
 
 /// Whether a known flow keeps its backend.
@@ -114,14 +116,15 @@ pub(crate) fn course<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, 
 }
 
 /// True if the flow would go elsewhere, if it were new: to another backend, or nowhere because the Service has no such port
-/// any longer. A Service without endpoints keeps it: even a backend that is about to go is better than none.
+/// any longer. A Service without endpoints keeps it: even a backend that is about to go is better than none. But where there
+/// are endpoints and the policy allows none of them, it keeps nothing.
 #[inline(never)]
 fn leads_elsewhere<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, entry: &FlowEntry) -> bool {
     match tables.frontend(&segment.destination()) {
         Some(frontend) if frontend.slot_count > 0 => {
             select::backend(tables, env, segment, &frontend).is_some_and(|(id, _)| id != entry.backend)
         }
-        Some(_) => false,
+        Some(frontend) => frontend.flags.contains(FrontendFlags::DROP_WHEN_EMPTY),
         None => true,
     }
 }

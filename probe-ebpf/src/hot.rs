@@ -1,7 +1,7 @@
 //! The first stage: foreign packets go, and packets of known flows are translated. What is in any way unusual is left to
 //! the other stages, so every offset here is a constant and nothing but a counter is written.
 
-use viaduct_common::{BackendFlags, FilterPlace, FlowEntry, FlowFlags, FlowState, Hook, Protocol, Stage, Tick};
+use viaduct_common::{BackendFlags, FilterPlace, FlowEntry, FlowFlags, FlowState, Hook, Protocol, Reason, Stage, Tick};
 
 use crate::family::Family;
 use crate::flow;
@@ -39,8 +39,10 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
     let transport = matches!(F::next(&header), Protocol::TCP | Protocol::UDP);
     if !far.vip && !far.backend {
         // ICMP errors about a pod's packets come from any router on the way.
-        let foreign = transport || hook == Hook::FROM_POD;
-        return if foreign { Outcome::PASS } else { Outcome::to(Stage::Control) };
+        if hook == Hook::FROM_POD {
+            return outward::<F, T>(&header, tables);
+        }
+        return if transport { Outcome::PASS } else { Outcome::to(Stage::Control) };
     }
     if !F::is_plain(&header) {
         return Outcome::to(Stage::Transport);
@@ -61,6 +63,12 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
         return Outcome::PASS;
     }
     send::send(packet, tables, &network, &entry)
+}
+
+/// A pod's packet to an address that is no VIP: foreign, unless the address is one that only a Service could have.
+#[inline(always)]
+pub(crate) fn outward<F: Family, T: Tables>(header: &F::Header, tables: &T) -> Outcome {
+    if tables.in_service_cidr(F::dst(header), F::IS_V6) { Outcome::drop(Reason::UNALLOCATED) } else { Outcome::PASS }
 }
 
 /// True if the flow's rows must be written, or its backend may have to change.

@@ -2,8 +2,8 @@
 //! and finds its flow.
 
 use viaduct_common::{
-    BackendId, Counters, FlowEntry, FlowFlags, FlowKey, FlowState, FragmentKind, Hook, L4Address, Port, Protocol, Reason,
-    ServiceId, Stage, Tick, mix, mix_tuple, scale,
+    AffinityEntry, AffinityKey, BackendId, Counters, FlowEntry, FlowFlags, FlowKey, FlowState, FragmentKind, Hook, L4Address,
+    Port, Protocol, Reason, ServiceId, Stage, Tick, mix, mix_tuple, scale,
 };
 
 use crate::checksum;
@@ -36,6 +36,8 @@ struct Target {
     service: ServiceId,
     backend: BackendId,
     flags: FlowFlags,
+    /// True if the client is to come back to this backend.
+    affine: bool,
 }
 
 /// Decides about a TCP or UDP packet that has no living flow, or one that must choose again.
@@ -64,8 +66,13 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
 #[inline(never)]
 fn decide<T: Tables, E: Env>(tables: &T, env: &E, opening: &Opening) -> Outcome {
     let segment = &opening.segment;
-    let mut target =
-        Target { address: segment.destination(), service: ServiceId(0), backend: BackendId(0), flags: FlowFlags::DIRECT };
+    let mut target = Target {
+        address: segment.destination(),
+        service: ServiceId(0),
+        backend: BackendId(0),
+        flags: FlowFlags::DIRECT,
+        affine: false,
+    };
     let chosen = choose(tables, env, opening, &mut target);
     if chosen != TRANSLATE {
         return chosen;
@@ -79,6 +86,10 @@ fn decide<T: Tables, E: Env>(tables: &T, env: &E, opening: &Opening) -> Outcome 
     }
     if recorded.verdict() != Verdict::Drop && segment.begins() {
         tables.count(target.service, target.backend, &Counters { connections: 1, ..Counters::default() });
+        if target.affine {
+            let key = AffinityKey { client: segment.key.tuple.src, service: target.service };
+            tables.set_affinity(&key, &AffinityEntry::new(target.backend, env.nanos()));
+        }
     }
     if moved && recorded == TRANSLATE { Outcome::new(TRANSLATE.verdict(), Reason::FLOW_MOVED) } else { recorded }
 }
@@ -106,7 +117,8 @@ fn choose<T: Tables, E: Env>(tables: &T, env: &E, opening: &Opening, target: &mu
             let Some((id, backend)) = select::backend(tables, env, segment, &frontend) else {
                 return Outcome::drop(Reason::NO_BACKEND);
             };
-            *target = Target { address: backend.address, service: backend.service, backend: id, flags: FlowFlags(0) };
+            let affine = frontend.affinity_seconds != 0;
+            *target = Target { address: backend.address, service: backend.service, backend: id, flags: FlowFlags(0), affine };
             return TRANSLATE;
         }
         if let Some(frontend) = tables.frontend(&L4Address::whole(target.address.addr)) {
@@ -116,7 +128,11 @@ fn choose<T: Tables, E: Env>(tables: &T, env: &E, opening: &Opening, target: &mu
             return select::without_slots(&frontend, Reason::NO_SUCH_PORT);
         }
     }
-    if segment.closes() || !tables.is_endpoint(&target.address) { Outcome::PASS } else { TRANSLATE }
+    if tables.is_endpoint(&target.address) {
+        return if segment.closes() { Outcome::PASS } else { TRANSLATE };
+    }
+    let addr = target.address.addr;
+    if tables.in_service_cidr(addr, !addr.is_v4()) { Outcome::drop(Reason::UNALLOCATED) } else { Outcome::PASS }
 }
 
 /// True for TCP in mid-stream from a port at which a backend listens: the answer in a hairpin flow whose row was lost. A

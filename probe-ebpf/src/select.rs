@@ -1,12 +1,12 @@
 //! Which backend a new flow gets.
 
-use viaduct_common::{Backend, BackendId, Frontend, FrontendFlags, Reason, mix_tuple, scale};
+use viaduct_common::{AffinityKey, Backend, BackendFlags, BackendId, Frontend, FrontendFlags, Reason, mix_tuple, scale};
 
 use crate::parse::Segment;
 use crate::tables::{Env, Tables};
 use crate::verdict::{Outcome, Verdict};
 
-/// The backend in the slot that the 5-tuple hashes to. Every flow with this tuple finds the same one, as long as the slots are the same.
+/// The backend for a new flow: the one that the client had last, where the frontend has affinity; or the one in the slot.
 #[inline(always)]
 pub(crate) fn backend<T: Tables, E: Env>(
     tables: &T,
@@ -14,6 +14,30 @@ pub(crate) fn backend<T: Tables, E: Env>(
     segment: &Segment,
     frontend: &Frontend,
 ) -> Option<(BackendId, Backend)> {
+    if frontend.affinity_seconds != 0
+        && let Some(remembered) = remembered(tables, env, segment, frontend)
+    {
+        return Some(remembered);
+    }
+    in_slot(tables, env, segment, frontend)
+}
+
+/// The backend that the client had last, if that was lately and this frontend may still use it.
+#[inline(always)]
+fn remembered<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, frontend: &Frontend) -> Option<(BackendId, Backend)> {
+    let row = tables.affinity(&AffinityKey { client: segment.key.tuple.src, service: frontend.service })?;
+    if !row.holds(env.nanos(), frontend.affinity_seconds) {
+        return None;
+    }
+    let local = frontend.flags.contains(FrontendFlags::LOCAL_SET);
+    let wanted = if local { BackendFlags::LOCAL } else { BackendFlags::CLUSTER };
+    let backend = tables.backend(row.backend)?;
+    if backend.service == frontend.service && backend.flags.contains(wanted) { Some((row.backend, backend)) } else { None }
+}
+
+/// The backend in the slot that the 5-tuple hashes to. Every flow with this tuple finds the same one, as long as the slots are the same.
+#[inline(always)]
+fn in_slot<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, frontend: &Frontend) -> Option<(BackendId, Backend)> {
     let hash = mix_tuple(&segment.key.tuple, segment.key.protocol, env.hash_seed());
     let id = tables.slot(frontend.first_slot + scale(hash, frontend.slot_count))?;
     let backend = tables.backend(id)?;

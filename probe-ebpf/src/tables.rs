@@ -1,8 +1,8 @@
 //! The seam between the datapath and its tables, and the seam to clock and configuration.
 
 use viaduct_common::{
-    Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey, Frontend, L4Address,
-    ParkedKey, Reason, ServiceId, Tick, Tuple,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
+    FragmentKey, Frontend, L4Address, ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use crate::Packet;
@@ -41,6 +41,13 @@ pub trait Tables {
     fn backend(&self, id: BackendId) -> Option<Backend>;
     /// True if `ENDPOINTS` has `key`.
     fn is_endpoint(&self, key: &L4Address) -> bool;
+    /// True if `addr`, of IPv6 if `ipv6`, lies in a range of `SERVICE_CIDRS`.
+    fn in_service_cidr(&self, addr: Addr, ipv6: bool) -> bool;
+
+    /// A row of `AFFINITY`.
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityEntry>;
+    /// Adds or replaces a row of `AFFINITY`. A row that finds no room is lost, and the client's next connection goes anywhere.
+    fn set_affinity(&self, key: &AffinityKey, entry: &AffinityEntry);
 
     /// A row of `FLOWS`.
     fn flow(&self, key: &FlowKey) -> Option<FlowEntry>;
@@ -84,8 +91,13 @@ pub enum Released {
 
 /// Clock and configuration.
 pub trait Env {
+    /// Nanoseconds of the monotonic clock.
+    fn nanos(&self) -> u64;
     /// The current tick of the monotonic clock.
-    fn now(&self) -> Tick;
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        Tick::from_nanos(self.nanos())
+    }
     /// Seed of the choice of slots ([`Config::hash_seed`](viaduct_common::Config)).
     fn hash_seed(&self) -> u32;
     /// Rows of `FILTERS`, less one.

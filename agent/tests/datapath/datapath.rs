@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use probe_ebpf::Verdict;
 use probe_ebpf::host::{FixedEnv, Frame, MemoryTables, process};
-use viaduct_common::{BackendFlags, BackendId, Counters, FragmentEntry, FragmentKey, Hook, ParkedKey, Reason, ServiceId, Tick};
+use viaduct_common::{
+    AffinityEntry, AffinityKey, BackendFlags, BackendId, Counters, FragmentEntry, FragmentKey, Hook, ParkedKey, Reason,
+    ServiceId, Tick,
+};
 
 use crate::flow::FlowRows;
 use crate::kernel::CONFIG;
@@ -23,6 +26,7 @@ pub(crate) struct Ran {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Written {
     pub(crate) flows: FlowRows,
+    pub(crate) affinity: BTreeMap<AffinityKey, AffinityEntry>,
     pub(crate) fragments: BTreeMap<FragmentKey, FragmentEntry>,
     pub(crate) parked: BTreeMap<ParkedKey, Vec<u8>>,
     pub(crate) services: BTreeMap<ServiceId, Counters>,
@@ -59,7 +63,7 @@ impl Host {
     /// As [`Datapath::run`], for a frame whose transport checksum is not complete yet if `partial` is set.
     pub(crate) fn run_frame(&mut self, hook: Hook, now: Tick, frame: &[u8], partial: bool) -> Ran {
         let mut packet = Frame { partial, ..Frame::new(frame) };
-        let verdict = process(hook, &mut packet, &self.tables, &FixedEnv { now, config: CONFIG }).verdict();
+        let verdict = process(hook, &mut packet, &self.tables, &FixedEnv { nanos: now.nanos(), config: CONFIG }).verdict();
         let out = if verdict == Verdict::Drop { Vec::new() } else { packet.bytes };
         Ran { verdict, out, replayed: packet.replayed }
     }
@@ -88,6 +92,7 @@ impl Datapath for Host {
         let parked = tables.parked.borrow();
         Written {
             flows: tables.flows.borrow().clone(),
+            affinity: tables.affinity.borrow().clone(),
             fragments: tables.fragments.borrow().clone(),
             parked: parked.iter().map(|(key, frame)| (*key, frame.frame[..frame.len as usize].to_vec())).collect(),
             services: used(&tables.service_counters.borrow()),

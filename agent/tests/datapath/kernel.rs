@@ -14,8 +14,9 @@ use viaduct::load::{FROM_POD, TO_POD, load_programs};
 use viaduct::wire::Wire;
 use viaduct_common::abi::{self, MapSpec};
 use viaduct_common::{
-    Backend, BackendFlags, BackendId, Clock, Config, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey,
-    Frontend, Hook, L4Address, ParkedFragment, ParkedKey, Plain, Reason, ServiceId, Tick,
+    AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, Clock, Config, Counters, FilterWord, FlowEntry, FlowKey,
+    FragmentEntry, FragmentKey, Frontend, Hook, L4Address, ParkedFragment, ParkedKey, Plain, Reason, ServiceCidrs, ServiceId,
+    Tick,
 };
 
 use crate::capture::Capture;
@@ -45,6 +46,8 @@ pub(crate) struct Kernel {
     slots: Cells<u32>,
     backends: Cells<Backend>,
     endpoints: Rows<L4Address, u32>,
+    affinity: Rows<AffinityKey, AffinityEntry>,
+    service_cidrs: Cells<ServiceCidrs>,
     flows: Rows<FlowKey, FlowEntry>,
     fragments: Rows<FragmentKey, FragmentEntry>,
     parked: Rows<ParkedKey, ParkedFragment>,
@@ -71,6 +74,8 @@ impl Kernel {
             slots: take(&mut object, abi::SLOTS),
             backends: take(&mut object, abi::BACKENDS),
             endpoints: take(&mut object, abi::ENDPOINTS),
+            affinity: take(&mut object, abi::AFFINITY),
+            service_cidrs: take(&mut object, abi::SERVICE_CIDRS),
             flows: take(&mut object, abi::FLOWS),
             fragments: take(&mut object, abi::FRAGMENTS),
             parked: take(&mut object, abi::PARKED),
@@ -87,6 +92,7 @@ impl Kernel {
     fn clear(&mut self) {
         clear(&mut self.frontends);
         clear(&mut self.endpoints);
+        clear(&mut self.affinity);
         clear(&mut self.flows);
         clear(&mut self.fragments);
         clear(&mut self.parked);
@@ -132,6 +138,7 @@ fn load_maps(object: &[u8]) -> Result<Ebpf, aya::EbpfError> {
         (abi::BACKEND_COUNTERS, BACKENDS),
         (abi::SERVICE_COUNTERS, BACKENDS),
         (abi::ENDPOINTS, ROWS),
+        (abi::AFFINITY, 1 << 11),
         (abi::FLOWS, FLOWS),
         (abi::FRAGMENTS, 1 << 11),
         (abi::PARKED, 1 << 11),
@@ -150,6 +157,8 @@ impl Datapath for Kernel {
         self.installed = tables.clone();
         tables.frontends.iter().for_each(|(key, row)| put(&mut self.frontends, *key, *row));
         tables.endpoints.iter().for_each(|(key, row)| put(&mut self.endpoints, *key, *row));
+        tables.affinity.borrow().iter().for_each(|(key, row)| put(&mut self.affinity, *key, *row));
+        self.service_cidrs.set(0, Wire(tables.service_cidrs), 0).expect("within the map");
         tables.flows.borrow().iter().for_each(|(key, row)| put(&mut self.flows, *key, *row));
         tables.fragments.borrow().iter().for_each(|(key, row)| put(&mut self.fragments, *key, *row));
         for (word, row) in &tables.filters {
@@ -198,6 +207,7 @@ impl Datapath for Kernel {
         let parked = all(&self.parked).into_iter();
         Written {
             flows: all(&self.flows),
+            affinity: all(&self.affinity),
             fragments: all(&self.fragments),
             parked: parked.map(|(key, frame)| (key, frame.frame[..frame.len as usize].to_vec())).collect(),
             services: totals(&self.services, BACKENDS, ServiceId),

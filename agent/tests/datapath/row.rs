@@ -1,9 +1,10 @@
 //! A fixture row: tables, packets in, and everything that must come of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use probe_ebpf::Verdict;
-use viaduct_common::{Counters, FragmentKind, Hook, Reason, Tick};
+use viaduct_common::{AffinityEntry, AffinityKey, Counters, FragmentKind, Hook, Reason, Tick};
 use viaduct_lab::Family;
 
 use crate::datapath::{Datapath, Ran, Written};
@@ -24,6 +25,8 @@ pub(crate) struct Row {
     before: Vec<Flow>,
     steps: Vec<Step>,
     after: Vec<Flow>,
+    /// `AFFINITY` afterwards.
+    affinity: BTreeMap<AffinityKey, AffinityEntry>,
     /// Numbers of rows that are not there: before and afterwards.
     absent: [Vec<usize>; 2],
     now: Tick,
@@ -50,6 +53,7 @@ impl Row {
             before: Vec::new(),
             steps: Vec::new(),
             after: Vec::new(),
+            affinity: world.tables.affinity.borrow().clone(),
             absent: [Vec::new(), Vec::new()],
             now: NOW,
             kinds: Vec::new(),
@@ -153,6 +157,13 @@ impl Row {
         self
     }
 
+    /// The client has the backend as its last one from now on.
+    pub(crate) fn remembers(mut self, client: SocketAddr, place: Place) -> Self {
+        let key = AffinityKey { client: client.ip().into(), service: place.service };
+        self.affinity.insert(key, AffinityEntry::new(place.backend, self.now.nanos()));
+        self
+    }
+
     /// It counts as one packet to the backend.
     pub(crate) fn forward(mut self, place: Place) -> Self {
         let bytes = self.step().frame.len() as u64;
@@ -213,6 +224,7 @@ impl Row {
             step.add_to(&mut expected);
         }
         same("flows", &normal(&written.flows), &normal(&expected.flows))?;
+        same("affinity", &written.affinity, &self.affinity)?;
         same("service counters", &written.services, &expected.services)?;
         same("backend counters", &written.backends, &expected.backends)?;
         same("reasons", &named(&written.reasons), &named(&expected.reasons))?;

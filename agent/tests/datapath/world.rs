@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use probe_ebpf::host::MemoryTables;
 use viaduct_common::{
-    Backend, BackendFlags, BackendId, Config, Frontend, FrontendFlags, L4Address, Port, Protocol, ServiceId, Tuple, mix,
-    mix_tuple, scale,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, Cidr, Config, Frontend, FrontendFlags, L4Address, Port,
+    Protocol, ServiceId, Tick, Tuple, mix, mix_tuple, scale,
 };
 use viaduct_lab::{Family, vip};
 
@@ -150,6 +150,40 @@ impl World {
         self.add_frontend(place, row);
     }
 
+    /// The same, with affinity.
+    pub(crate) fn serve_with_affinity(&mut self, place: &Place, first: u32, backends: &[BackendId], seconds: u32) {
+        self.serve(place, first, backends);
+        self.with_affinity(place, seconds);
+    }
+
+    /// Sets how long clients stay with their backend; 0: no time.
+    pub(crate) fn with_affinity(&mut self, place: &Place, seconds: u32) {
+        self.frontend(place).affinity_seconds = seconds;
+    }
+
+    /// Gives a frontend flags.
+    pub(crate) fn flag(&mut self, place: &Place, flags: FrontendFlags) {
+        self.frontend(place).flags = flags;
+    }
+
+    /// Points a frontend that is there at other backends and changes nothing else of it.
+    pub(crate) fn point(&mut self, place: &Place, first: u32, backends: &[BackendId]) {
+        let row = *self.frontend(place);
+        self.serve(place, first, backends);
+        let (first_slot, slot_count) = (first, backends.len() as u32);
+        *self.frontend(place) = Frontend { first_slot, slot_count, ..row };
+    }
+
+    /// The client had this backend of the service port last.
+    pub(crate) fn remember(&mut self, client: SocketAddr, place: Place, seen: Tick) {
+        let key = AffinityKey { client: client.ip().into(), service: place.service };
+        self.tables.affinity.get_mut().insert(key, AffinityEntry::new(place.backend, seen.nanos()));
+    }
+
+    fn frontend(&mut self, place: &Place) -> &mut Frontend {
+        self.tables.frontends.get_mut(&l4(place.vip, place.protocol)).expect("a frontend of the world")
+    }
+
     /// Takes a port from its VIP.
     pub(crate) fn close(&mut self, place: &Place) {
         self.tables.frontends.remove(&l4(place.vip, place.protocol));
@@ -199,6 +233,17 @@ pub(crate) fn router(family: Family) -> IpAddr {
         Family::V4 => Ipv4Addr::new(192, 0, 2, 1).into(),
         Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     }
+}
+
+/// Notes the range that VIPs come from, as one for Services alone.
+pub(crate) fn know_service_cidr(tables: &mut MemoryTables, family: Family) {
+    let row = &mut tables.service_cidrs;
+    let last = if family == Family::V4 { [255, 255, 255, 0] } else { [255, 255, 0, 0] };
+    let mask = Addr::from_words([u32::MAX, u32::MAX, u32::MAX, u32::from_ne_bytes(last)]);
+    let range = Cidr { addr: vip(family, 0).into(), mask };
+    let (count, ranges) = if family == Family::V4 { (&mut row.v4_count, &mut row.v4) } else { (&mut row.v6_count, &mut row.v6) };
+    ranges[*count as usize] = range;
+    *count += 1;
 }
 
 /// An address as the tables hold it.

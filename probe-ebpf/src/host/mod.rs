@@ -13,15 +13,15 @@ use crate::{Env, Outcome, Tables, Verdict, run};
 /// A clock that stands still, and a configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct FixedEnv {
-    /// The current tick.
-    pub now: Tick,
+    /// Nanoseconds of the monotonic clock.
+    pub nanos: u64,
     /// What the agent would have set.
     pub config: Config,
 }
 
 impl Env for FixedEnv {
-    fn now(&self) -> Tick {
-        self.now
+    fn nanos(&self) -> u64 {
+        self.nanos
     }
 
     fn hash_seed(&self) -> u32 {

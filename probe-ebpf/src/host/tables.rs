@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use viaduct_common::{
-    Addr, Backend, BackendId, Counters, FilterPlace, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey,
-    Frontend, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceId, Tick, Tuple,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterPlace, FilterWord, FlowEntry, FlowKey, FlowState,
+    FragmentEntry, FragmentKey, Frontend, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceCidrs, ServiceId,
+    Tick, Tuple,
 };
 
 use crate::packet::Packet;
@@ -25,6 +26,10 @@ pub struct MemoryTables {
     pub backends: BTreeMap<BackendId, Backend>,
     /// `ENDPOINTS`.
     pub endpoints: BTreeMap<L4Address, u32>,
+    /// The row of `SERVICE_CIDRS`.
+    pub service_cidrs: ServiceCidrs,
+    /// `AFFINITY`.
+    pub affinity: RefCell<BTreeMap<AffinityKey, AffinityEntry>>,
     /// `FLOWS`.
     pub flows: RefCell<BTreeMap<FlowKey, FlowEntry>>,
     /// Rows that `FLOWS` holds at most; beyond that it takes no new ones.
@@ -77,6 +82,20 @@ impl Tables for MemoryTables {
 
     fn is_endpoint(&self, key: &L4Address) -> bool {
         self.endpoints.contains_key(key)
+    }
+
+    fn in_service_cidr(&self, addr: Addr, ipv6: bool) -> bool {
+        let row = &self.service_cidrs;
+        let (count, ranges) = if ipv6 { (row.v6_count, &row.v6) } else { (row.v4_count, &row.v4) };
+        ranges.iter().take(count as usize).any(|range| range.contains(addr))
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityEntry> {
+        self.affinity.borrow().get(key).copied()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey, entry: &AffinityEntry) {
+        self.affinity.borrow_mut().insert(*key, *entry);
     }
 
     fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {

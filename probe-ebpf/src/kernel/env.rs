@@ -37,16 +37,15 @@ impl KernelEnv {
 
 impl Env for KernelEnv {
     #[inline(always)]
-    fn now(&self) -> Tick {
-        let nanos = match config!(clock) {
+    fn nanos(&self) -> u64 {
+        match config!(clock) {
             // SAFETY: no arguments. The branch is dead, and never verified, where the kernel lacks the helper.
             Clock::COARSE => unsafe { bpf_ktime_get_coarse_ns() },
             // SAFETY: the context is valid for as long as the program runs.
             Clock::PACKET => unsafe { (*self.skb).tstamp },
             // SAFETY: no arguments.
             _ => unsafe { bpf_ktime_get_ns() },
-        };
-        Tick::from_nanos(nanos)
+        }
     }
 
     #[inline(always)]

@@ -1,10 +1,11 @@
 //! The maps. What they are for stands in `viaduct_common::abi`, with their names and sizes.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use viaduct_common::{
-    Backend, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend, L4Address, ParkedFragment,
-    ParkedKey, STAGE_ENTRIES, abi,
+    AffinityEntry, AffinityKey, Backend, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend,
+    L4Address, ParkedFragment, ParkedKey, STAGE_ENTRIES, ServiceCidrs, abi,
 };
 
 #[map]
@@ -15,8 +16,13 @@ pub(super) static FRONTENDS: HashMap<L4Address, Frontend> = HashMap::with_max_en
 pub(super) static SLOTS: Array<u32> = Array::with_max_entries(abi::SLOTS.entries, 0);
 #[map]
 pub(super) static BACKENDS: Array<Backend> = Array::with_max_entries(abi::BACKENDS.entries, 0);
+/// Rows are allocated as they come: most clusters need a small part of them, and nothing is read from a row but that it is there.
 #[map]
-pub(super) static ENDPOINTS: HashMap<L4Address, u32> = HashMap::with_max_entries(abi::ENDPOINTS.entries, 0);
+pub(super) static ENDPOINTS: HashMap<L4Address, u32> = HashMap::with_max_entries(abi::ENDPOINTS.entries, BPF_F_NO_PREALLOC);
+#[map]
+pub(super) static AFFINITY: LruHashMap<AffinityKey, AffinityEntry> = LruHashMap::with_max_entries(abi::AFFINITY.entries, 0);
+#[map]
+pub(super) static SERVICE_CIDRS: Array<ServiceCidrs> = Array::with_max_entries(abi::SERVICE_CIDRS.entries, 0);
 #[map]
 pub(super) static FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(abi::FLOWS.entries, 0);
 #[map]

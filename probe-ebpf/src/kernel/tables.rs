@@ -3,13 +3,13 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use probe_ebpf::{Inserted, Packet, Released, Tables, Touched};
 use viaduct_common::{
-    Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry, FragmentKey, Frontend, L4Address,
-    PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick, Tuple,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
+    FragmentKey, Frontend, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use super::maps::{
-    BACKEND_COUNTERS, BACKENDS, ENDPOINTS, FILTERS, FLOWS, FRAGMENTS, FRONTENDS, IN_HAND, PARKED, REASONS, SCRATCH,
-    SERVICE_COUNTERS, SLOTS, TO_PARK,
+    AFFINITY, BACKEND_COUNTERS, BACKENDS, ENDPOINTS, FILTERS, FLOWS, FRAGMENTS, FRONTENDS, IN_HAND, PARKED, REASONS, SCRATCH,
+    SERVICE_CIDRS, SERVICE_COUNTERS, SLOTS, TO_PARK,
 };
 
 /// The kernel's code for a key that is taken, negated.
@@ -49,6 +49,27 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn is_endpoint(&self, key: &L4Address) -> bool {
         ENDPOINTS.get_ptr(key).is_some()
+    }
+
+    #[inline(always)]
+    fn in_service_cidr(&self, addr: Addr, ipv6: bool) -> bool {
+        let Some(row) = SERVICE_CIDRS.get(0) else { return false };
+        let (count, ranges) = if ipv6 { (row.v6_count, &row.v6) } else { (row.v4_count, &row.v4) };
+        // Of a fixed number of steps, so that the verifier on older kernels knows its end.
+        (0..).zip(ranges).any(|(i, range)| i < count && range.contains(addr))
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityEntry> {
+        // SAFETY: any bytes are a valid row, and the element stays memory of this map. A row that is torn names a backend
+        // that is checked, or a time that ends it early or late.
+        unsafe { AFFINITY.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey, entry: &AffinityEntry) {
+        // An LRU map makes room by itself; should it fail, the client is as new next time.
+        let _ = AFFINITY.insert(key, entry, u64::from(BPF_ANY));
     }
 
     #[inline(always)]

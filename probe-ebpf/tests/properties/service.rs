@@ -79,7 +79,7 @@ impl Talk {
 
 /// Runs a hook on a frame at some time.
 pub(crate) fn run(hook: Hook, frame: &mut Frame, tables: &MemoryTables) -> Outcome {
-    process(hook, frame, tables, &FixedEnv { now: Tick(1_000), config: Config::DEFAULT })
+    process(hook, frame, tables, &FixedEnv { nanos: Tick(1_000).nanos(), config: Config::DEFAULT })
 }
 
 /// The frame after the hook, which must let it go.

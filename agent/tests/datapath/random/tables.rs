@@ -8,7 +8,7 @@ use viaduct_lab::{Family, vip};
 
 use super::dice::Dice;
 use crate::kernel::{BACKENDS, FILTER_WORDS};
-use crate::world::{l4, pod};
+use crate::world::{know_service_cidr, l4, pod};
 
 /// VIPs of each family, and pods: few, so that chance meets them often. Pods 1 to 3 are clients as well as backends.
 pub(crate) const VIPS: u8 = 3;
@@ -33,6 +33,9 @@ pub(crate) fn tables(dice: &mut Dice) -> MemoryTables {
                 }
             }
         }
+    }
+    if dice.percent(30) {
+        Family::ALL.iter().for_each(|family| know_service_cidr(&mut draft.tables, *family));
     }
     draft.tables
 }
@@ -63,7 +66,10 @@ impl Draft {
         }
         let flags = if dice.percent(30) { FrontendFlags::DROP_WHEN_EMPTY } else { FrontendFlags(0) };
         let slot_count = self.tables.slots.len() as u32 - first_slot;
-        let row = Frontend { service: ServiceId(self.service), first_slot, slot_count, affinity_seconds: 0, flags };
+        let flags = if dice.percent(20) { flags.with(FrontendFlags::LOCAL_SET) } else { flags };
+        // Lifetimes of ticks and of seconds are not the same.
+        let affinity_seconds = dice.pick(&[0, 0, 0, 1, 31, 10_800]);
+        let row = Frontend { service: ServiceId(self.service), first_slot, slot_count, affinity_seconds, flags };
         self.tables.frontends.insert(key, row);
     }
 
@@ -75,7 +81,8 @@ impl Draft {
         self.backend += 1;
         let id = BackendId(self.backend);
         let live = BackendFlags::CLUSTER.with(BackendFlags::SERVING);
-        let flags = dice.pick(&[live, live, live, live, live, live, BackendFlags::SERVING, BackendFlags::RETIRED]);
+        let local = live.with(BackendFlags::LOCAL);
+        let flags = dice.pick(&[live, live, live, local, local, local, BackendFlags::SERVING, BackendFlags::RETIRED]);
         let row = Backend { address: l4(address, protocol), service: ServiceId(self.service), flags };
         self.tables.backends.insert(id, row);
         *self.tables.endpoints.entry(row.address).or_default() += 1;

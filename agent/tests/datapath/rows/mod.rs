@@ -1,5 +1,6 @@
 //! The fixture rows by topic.
 
+mod affinity;
 mod connections;
 mod errors;
 mod foreign;
@@ -10,6 +11,7 @@ mod lifetimes;
 mod moves;
 mod refusals;
 mod tuples;
+mod unallocated;
 
 use crate::row::Rows;
 
@@ -24,5 +26,7 @@ pub(crate) const TOPICS: &[(&str, Rows)] = &[
     ("refusals", refusals::rows),
     ("tuples", tuples::rows),
     ("moves", moves::rows),
+    ("affinity", affinity::rows),
+    ("unallocated", unallocated::rows),
     ("foreign", foreign::rows),
 ];

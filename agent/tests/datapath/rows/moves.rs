@@ -1,6 +1,6 @@
 //! Flows and the backends that leave them.
 
-use viaduct_common::{BackendFlags, BackendId, FlowState, Protocol, Reason, Tick};
+use viaduct_common::{BackendFlags, BackendId, FlowState, FrontendFlags, Protocol, Reason, Tick};
 use viaduct_lab::Family;
 
 use crate::flow::Flow;
@@ -37,6 +37,8 @@ fn udp(family: Family) -> Vec<Row> {
     let mut deleted = closed.clone();
     deleted.forget(&old);
     let behind = changed(family, Protocol::UDP, BackendFlags::RETIRED, &[old]);
+    let mut elsewhere = last.clone();
+    elsewhere.flag(&old, FrontendFlags::DROP_WHEN_EMPTY.with(FrontendFlags::LOCAL_SET));
     let stays = |world: &World, name| {
         Row::new(world, name).has(flow.clone()).pod_sends(&query).becomes(&query.clone().to(old.endpoint)).forward(old).keeps()
     };
@@ -56,6 +58,11 @@ fn udp(family: Family) -> Vec<Row> {
             .has(flow.clone())
             .pod_sends(&query)
             .refused(&unreachable(&closed, old.vip.ip(), &query), Reason::NO_SUCH_PORT)
+            .keeps(),
+        Row::new(&elsewhere, "UDP leaves its backend where others exist and the policy allows none of them")
+            .has(flow.clone())
+            .pod_sends(&query)
+            .dropped(Reason::NO_LOCAL_ENDPOINTS)
             .keeps(),
         Row::new(&deleted, "UDP to a VIP that is none any longer is foreign").has(flow.clone()).pod_sends(&query).keeps(),
         stays(&behind, "UDP stays while the slots still name its backend"),
