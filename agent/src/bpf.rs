@@ -80,6 +80,16 @@ impl<'m, K: Plain + Default, V: Plain + Default> Batches<'m, K, V> {
         Self { cursor: index.checked_sub(1), ..self }
     }
 
+    /// Rows of a hash map from where another reader stopped, see [`Batches::bucket`]; 0: from the first one.
+    pub(crate) fn starting_in(self, bucket: u32) -> Self {
+        Self { cursor: (bucket > 0).then_some(bucket), ..self }
+    }
+
+    /// Of a hash map, where the next rows begin; none if there are none.
+    pub(crate) fn bucket(&self) -> Option<u32> {
+        self.cursor.filter(|_| !self.ended)
+    }
+
     /// The next rows: none after the last one.
     pub(crate) fn next(&mut self) -> io::Result<Option<(&[K], &[V])>> {
         if self.ended {

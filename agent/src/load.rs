@@ -78,7 +78,7 @@ impl Datapath {
 }
 
 /// Makes the maps and hands the programs their read-only settings.
-pub(crate) fn load_object(object: &[u8], config: &DatapathConfig, features: Features) -> Result<Ebpf, EbpfError> {
+pub fn load_object(object: &[u8], config: &DatapathConfig, features: Features) -> Result<Ebpf, EbpfError> {
     let limits = config.limits;
     let settings = Wire(Config {
         hash_seed: config.hash_seed,
@@ -87,15 +87,18 @@ pub(crate) fn load_object(object: &[u8], config: &DatapathConfig, features: Feat
         clock: features.clock,
         lifetimes: config.lifetimes,
     });
-    // Rows 0 of services and backends are never used; a connection has two rows in FLOWS.
+    // Rows 0 of services and backends are never used; a connection has two rows in its map of flows, and a row of SLOTS has two slots; counters of backends are there
+    // for each CPU, so not for more of them than the default.
     let entries = [
         (abi::FILTERS, limits.filter_words()),
         (abi::FRONTENDS, limits.frontends),
-        (abi::SLOTS, limits.slots),
+        (abi::SLOTS, limits.slots.div_ceil(2)),
         (abi::BACKENDS, limits.backends + 1),
-        (abi::BACKEND_COUNTERS, limits.backends + 1),
+        (abi::BACKEND_COUNTERS, abi::BACKEND_COUNTERS.entries.min(limits.backends + 1)),
         (abi::ENDPOINTS, limits.backends),
+        (abi::AFFINITY, limits.affinities),
         (abi::FLOWS, limits.flows * 2),
+        (abi::FLOWS_V6, limits.flows * 2),
         (abi::SERVICE_COUNTERS, limits.services + 1),
     ];
     let log_level = log_level(config.trace);

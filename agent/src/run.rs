@@ -1,6 +1,7 @@
 //! The parts of the agent put together: a source feeds the loop, the loop writes maps, links are followed beside it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -15,13 +16,15 @@ use crate::config::{Config, Source};
 use crate::features::Features;
 use crate::load::{Datapath, DatapathLog, LoadError};
 use crate::manifests::{ManifestError, Manifests};
+use crate::metrics::{self, Metrics, SyncMetrics};
 use crate::model::Event;
+use crate::observer::Told;
 use crate::pod_links::{PodLinks, PodLinksProgress};
 use crate::preflight::{self, Folder, PreflightError};
-use crate::store::StoreError;
+use crate::store::{MapStore as _, StoreError};
 use crate::sync::{Progress, Settings, Sync};
-use crate::watch::{ClientError, ClientOptions};
-use crate::{links, object, watch};
+use crate::watch::{self, ClientError, ClientOptions, Notices, Recorder, Timing};
+use crate::{links, object};
 
 /// Batches of events, or events of links, that may wait for who takes them.
 const QUEUE: usize = 256;
@@ -70,29 +73,46 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let folder = Folder::lock(&config.bpffs)?;
     let (events, source_events) = mpsc::channel(QUEUE);
     let mut feeders = JoinSet::new();
+    let metrics = Metrics::new();
     // The source lists its objects while the programs are loaded.
-    start_source(&config.source, events, &mut feeders).await?;
+    let notices = start_source(&config, events, &metrics, &mut feeders).await?;
     let features = Features::detect();
     debug!(bpffs = %folder.path().display(), ?features, "what was found at start");
     let datapath = Datapath::load(object, &config.datapath, features)?;
-    let parts = Parts::start(&config, source_events, datapath, feeders)?;
+    let parts = Parts::start(&config, Inputs { source_events, notices, metrics }, datapath, feeders)?;
     let ended = parts.work(started).await;
     info!("viaduct has ended");
     ended
 }
 
-/// Opens the source and lets it feed `events`.
-async fn start_source(source: &Source, events: mpsc::Sender<Vec<Event>>, feeders: &mut JoinSet<()>) -> Result<(), RunError> {
-    match source {
+/// Opens the source and lets it feed `events`; where Kubernetes Events go, if the source takes any.
+async fn start_source(
+    config: &Config,
+    events: mpsc::Sender<Vec<Event>>,
+    metrics: &Metrics,
+    feeders: &mut JoinSet<()>,
+) -> Result<Option<Notices>, RunError> {
+    let (kubeconfig, api_server) = match &config.source {
         Source::Manifests(path) => {
             feeders.spawn(Manifests::open(path)?.run(events));
+            return Ok(None);
         }
-        Source::Kubernetes { kubeconfig, api_server } => {
-            let options = ClientOptions { kubeconfig: kubeconfig.clone(), api_server: api_server.clone() };
-            feeders.spawn(watch::run(watch::connect(&options).await?, events));
-        }
-    }
-    Ok(())
+        Source::Kubernetes { kubeconfig, api_server } => (kubeconfig.clone(), api_server.clone()),
+    };
+    let connection = Arc::new(watch::connect(&ClientOptions { kubeconfig, api_server }).await?);
+    let node_name = config.node_name.clone();
+    let (notices, recorder) = Recorder::new(connection.clone(), &node_name, metrics.events.clone());
+    let source = watch::Source { connection, node_name, timing: Timing::default(), metrics: metrics.watch.clone() };
+    feeders.spawn(source.run(events));
+    feeders.spawn(recorder.run());
+    Ok(Some(notices))
+}
+
+/// What the parts begin with.
+struct Inputs {
+    source_events: mpsc::Receiver<Vec<Event>>,
+    notices: Option<Notices>,
+    metrics: Metrics,
 }
 
 /// The agent at work. Each part ends when the one that feeds it does.
@@ -106,17 +126,19 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(
-        config: &Config,
-        source_events: mpsc::Receiver<Vec<Event>>,
-        datapath: Datapath,
-        mut feeders: JoinSet<()>,
-    ) -> Result<Self, RunError> {
+    fn start(config: &Config, inputs: Inputs, datapath: Datapath, mut feeders: JoinSet<()>) -> Result<Self, RunError> {
+        let Inputs { source_events, notices, metrics } = inputs;
         let attacher = Attacher::new(datapath.programs, config.attach)?;
         info!(attach = %attacher.how(), "the eBPF programs are loaded");
         let settings = Settings { lifetimes: config.datapath.lifetimes, ..Settings::default() };
-        let mut sync = Sync::new(datapath.store, settings)?;
+        let counts = datapath.store.packet_counts();
+        metrics.sync.show_capacities(datapath.store.capacities());
+        let told = Told::new(metrics.sync.clone(), notices);
+        let mut sync = Sync::new(datapath.store, settings)?.on_node(&config.node_name).with_observer(Box::new(told));
         let progress = sync.progress();
+        feeders.spawn(show(metrics.sync.clone(), progress.clone()));
+        let metrics = metrics.with_datapath(metrics::Datapath::new(move || counts.read()));
+        feeders.spawn(metrics::serve(config.metrics_bind, Arc::new(metrics)));
         let pod_links = PodLinks::new(attacher);
         let links_progress = pod_links.progress();
         let (found, found_links) = mpsc::channel(QUEUE);
@@ -179,6 +201,16 @@ async fn announce(
         info!(services, links, ?after, "viaduct is ready: {services} services, {links} pod links");
     }
     std::future::pending().await
+}
+
+/// Keeps what the metrics say of the loop as it is.
+async fn show(metrics: SyncMetrics, mut progress: Receiver<Progress>) {
+    loop {
+        metrics.show(&progress.borrow_and_update());
+        if progress.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Passes on what the programs log.

@@ -32,8 +32,8 @@ pub const FILTER_WORDS: u32 = 1 << 14;
 pub const FILTERS: MapSpec = spec::<u32, FilterWord>("FILTERS", FILTER_WORDS);
 /// VIP, port and protocol to the run of slots.
 pub const FRONTENDS: MapSpec = spec::<L4Address, Frontend>("FRONTENDS", 1 << 18);
-/// One flat array of backend numbers.
-pub const SLOTS: MapSpec = spec::<u32, u32>("SLOTS", 1 << 25);
+/// One flat array of backend numbers, two in each row: the kernel gives every row of an array at least 8 bytes.
+pub const SLOTS: MapSpec = spec::<u32, [u32; 2]>("SLOTS", 1 << 24);
 /// Backends by number.
 pub const BACKENDS: MapSpec = spec::<u32, Backend>("BACKENDS", 1 << 20);
 /// Addresses at which some backend listens, so that direct connections to them are noticed; the value counts the backends.
@@ -42,8 +42,10 @@ pub const ENDPOINTS: MapSpec = spec::<L4Address, u32>("ENDPOINTS", 1 << 20);
 pub const AFFINITY: MapSpec = spec::<AffinityKey, AffinityEntry>("AFFINITY", 1 << 17);
 /// The ranges for ClusterIPs: one row.
 pub const SERVICE_CIDRS: MapSpec = spec::<u32, ServiceCidrs>("SERVICE_CIDRS", 1);
-/// Flows of all hooks.
-pub const FLOWS: MapSpec = spec::<FlowKey, FlowEntry>("FLOWS", 1 << 19);
+/// IPv4 flows of all hooks.
+pub const FLOWS: MapSpec = spec::<FlowKey<u32>, FlowEntry<u32>>("FLOWS", 1 << 19);
+/// IPv6 flows of all hooks.
+pub const FLOWS_V6: MapSpec = spec::<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>("FLOWS_V6", 1 << 19);
 /// Datagrams of which fragments are under way.
 pub const FRAGMENTS: MapSpec = spec::<FragmentKey, FragmentEntry>("FRAGMENTS", 1 << 13);
 /// Frames that wait for the first fragment of their datagram.
@@ -67,6 +69,7 @@ pub const MAPS: &[MapSpec] = &[
     AFFINITY,
     SERVICE_CIDRS,
     FLOWS,
+    FLOWS_V6,
     FRAGMENTS,
     PARKED,
     SERVICE_COUNTERS,

@@ -1,9 +1,10 @@
 //! Addresses, ports and protocols as the maps hold them: in network byte order.
 
 use core::fmt;
+use core::hash::Hash;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::plain::plain;
+use crate::plain::{Plain, plain};
 
 /// An IP address of either family as four 32-bit words in network order; IPv4 stands mapped, `::ffff:a.b.c.d`.
 ///
@@ -39,6 +40,81 @@ impl Addr {
     #[inline(always)]
     pub const fn is_v4(self) -> bool {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
+    }
+}
+
+/// An address in one of the forms that rows hold: [`Addr`], which any family fits, or the words of one family alone, which
+/// are shorter for IPv4. Words are in network order.
+pub trait Ip: Plain + Eq + Hash + Ord + Default + fmt::Debug {
+    /// Number of words.
+    const WORDS: usize;
+
+    /// The address in the form that any family fits.
+    fn mapped(self) -> Addr;
+
+    /// The address `addr`, which is of this form's family.
+    fn of(addr: Addr) -> Self;
+
+    /// The word `index`.
+    fn word(self, index: usize) -> u32;
+}
+
+impl Ip for Addr {
+    const WORDS: usize = 4;
+
+    #[inline(always)]
+    fn mapped(self) -> Addr {
+        self
+    }
+
+    #[inline(always)]
+    fn of(addr: Addr) -> Self {
+        addr
+    }
+
+    #[inline(always)]
+    fn word(self, index: usize) -> u32 {
+        self.0[index]
+    }
+}
+
+/// IPv4.
+impl Ip for u32 {
+    const WORDS: usize = 1;
+
+    #[inline(always)]
+    fn mapped(self) -> Addr {
+        Addr::from_v4_word(self)
+    }
+
+    #[inline(always)]
+    fn of(addr: Addr) -> Self {
+        addr.0[3]
+    }
+
+    #[inline(always)]
+    fn word(self, _: usize) -> u32 {
+        self
+    }
+}
+
+/// IPv6.
+impl Ip for [u32; 4] {
+    const WORDS: usize = 4;
+
+    #[inline(always)]
+    fn mapped(self) -> Addr {
+        Addr(self)
+    }
+
+    #[inline(always)]
+    fn of(addr: Addr) -> Self {
+        addr.0
+    }
+
+    #[inline(always)]
+    fn word(self, index: usize) -> u32 {
+        self[index]
     }
 }
 

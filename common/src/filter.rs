@@ -3,7 +3,7 @@
 //! Two bits per place: "some VIP has this hash" and "some backend has this hash". A bit that is not set proves that an
 //! address is neither; a bit that is set only asks for a real look-up, so a collision costs time and nothing else.
 
-use crate::Addr;
+use crate::Ip;
 use crate::hash::mix_addr;
 use crate::plain::plain;
 
@@ -30,7 +30,7 @@ pub struct FilterPlace {
 impl FilterPlace {
     /// The place of `addr` in a filter of `mask + 1` rows, a power of two.
     #[inline(always)]
-    pub const fn of(addr: Addr, mask: u32) -> Self {
+    pub fn of<A: Ip>(addr: A, mask: u32) -> Self {
         let hash = mix_addr(addr);
         Self { word: (hash >> 8) as u32 & mask, bit: 1 << (hash & 63) }
     }

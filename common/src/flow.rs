@@ -3,41 +3,52 @@
 use core::fmt;
 
 use crate::plain::plain;
-use crate::{Addr, BackendId, L4Address, Port, Protocol, ServiceId, Tick};
+use crate::{Addr, BackendId, Ip, L4Address, Port, Protocol, ServiceId, Tick};
 
 /// Source and destination of a packet.
+///
+/// Flows are kept by family, because a key of 16 bytes instead of 40 is what most packets of IPv4 pay for. Where the family
+/// does not matter, addresses are [`Addr`].
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Tuple {
+pub struct Tuple<A: Ip = Addr> {
     /// Source address.
-    pub src: Addr,
+    pub src: A,
     /// Destination address.
-    pub dst: Addr,
+    pub dst: A,
     /// Source port.
     pub src_port: Port,
     /// Destination port.
     pub dst_port: Port,
 }
 plain!(Tuple, 36, [Addr, Addr, Port, Port]);
+plain!(Tuple<u32>, 12, [u32, u32, Port, Port]);
+plain!(Tuple<[u32; 4]>, 36, [[u32; 4], [u32; 4], Port, Port]);
 
-impl Tuple {
+impl<A: Ip> Tuple<A> {
     /// The tuple of a packet in the other direction.
     #[inline(always)]
     #[must_use]
-    pub const fn reversed(&self) -> Self {
+    pub fn reversed(&self) -> Self {
         Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port }
     }
 
     /// The destination, for look-ups in `FRONTENDS` and `ENDPOINTS`.
     #[inline(always)]
-    pub const fn destination(&self, protocol: Protocol) -> L4Address {
-        L4Address::new(self.dst, self.dst_port, protocol)
+    pub fn destination(&self, protocol: Protocol) -> L4Address {
+        L4Address::new(self.dst.mapped(), self.dst_port, protocol)
+    }
+
+    /// The same tuple with addresses in another form; the family stays what it is.
+    #[inline(always)]
+    pub fn convert<B: Ip>(&self) -> Tuple<B> {
+        Tuple { src: B::of(self.src.mapped()), dst: B::of(self.dst.mapped()), src_port: self.src_port, dst_port: self.dst_port }
     }
 }
 
-impl fmt::Debug for Tuple {
+impl<A: Ip> fmt::Debug for Tuple<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}]:{} -> [{}]:{}", self.src, self.src_port, self.dst, self.dst_port)
+        write!(f, "[{}]:{} -> [{}]:{}", self.src.mapped(), self.src_port, self.dst.mapped(), self.dst_port)
     }
 }
 
@@ -55,12 +66,12 @@ impl Hook {
     pub const TO_POD: Self = Self(1);
 }
 
-/// The key of `FLOWS`.
+/// The key of `FLOWS` (IPv4) and `FLOWS_V6`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
-pub struct FlowKey {
+pub struct FlowKey<A: Ip = Addr> {
     /// The packet's tuple as it arrives at the hook.
-    pub tuple: Tuple,
+    pub tuple: Tuple<A>,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Where the rule applies.
@@ -68,12 +79,20 @@ pub struct FlowKey {
     _pad: u16,
 }
 plain!(FlowKey, 40, [Tuple, Protocol, Hook, u16]);
+plain!(FlowKey<u32>, 16, [Tuple<u32>, Protocol, Hook, u16]);
+plain!(FlowKey<[u32; 4]>, 40, [Tuple<[u32; 4]>, Protocol, Hook, u16]);
 
-impl FlowKey {
+impl<A: Ip> FlowKey<A> {
     /// The key for packets with `tuple` at `hook`.
     #[inline(always)]
-    pub const fn new(tuple: Tuple, protocol: Protocol, hook: Hook) -> Self {
+    pub const fn new(tuple: Tuple<A>, protocol: Protocol, hook: Hook) -> Self {
         Self { tuple, protocol, hook, _pad: 0 }
+    }
+
+    /// The same key with addresses in another form.
+    #[inline(always)]
+    pub fn convert<B: Ip>(&self) -> FlowKey<B> {
+        FlowKey::new(self.tuple.convert(), self.protocol, self.hook)
     }
 }
 
@@ -136,16 +155,16 @@ impl FlowFlags {
     }
 }
 
-/// A row of `FLOWS`: a packet whose tuple is the key leaves with the tuple `new`.
+/// A row of `FLOWS` or `FLOWS_V6`: a packet whose tuple is the key leaves with the tuple `new`.
 ///
 /// A connection has two rows, and each is the other's mirror: the reply's key is the reverse of the forward row's
 /// `new`, and its `new` the reverse of the forward row's key. So any quoted packet in an ICMP error can be translated
 /// with the row of the opposite direction.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct FlowEntry {
+pub struct FlowEntry<A: Ip = Addr> {
     /// The tuple after rewriting.
-    pub new: Tuple,
+    pub new: Tuple<A>,
     /// One's complement sum of the new addresses less the old ones: what the pseudo-header's change adds to a checksum.
     pub address_delta: u32,
     /// The same for the ports.
@@ -166,3 +185,24 @@ pub struct FlowEntry {
     pub reserved: u16,
 }
 plain!(FlowEntry, 64, [Tuple, u32, u32, ServiceId, BackendId, Tick, Tick, FlowState, FlowFlags, u16]);
+plain!(FlowEntry<u32>, 40, [Tuple<u32>, u32, u32, ServiceId, BackendId, Tick, Tick, FlowState, FlowFlags, u16]);
+plain!(FlowEntry<[u32; 4]>, 64, [Tuple<[u32; 4]>, u32, u32, ServiceId, BackendId, Tick, Tick, FlowState, FlowFlags, u16]);
+
+impl<A: Ip> FlowEntry<A> {
+    /// The same row with addresses in another form.
+    #[inline(always)]
+    pub fn convert<B: Ip>(&self) -> FlowEntry<B> {
+        FlowEntry {
+            new: self.new.convert(),
+            address_delta: self.address_delta,
+            port_delta: self.port_delta,
+            service: self.service,
+            backend: self.backend,
+            created: self.created,
+            seen: self.seen,
+            state: self.state,
+            flags: self.flags,
+            reserved: self.reserved,
+        }
+    }
+}

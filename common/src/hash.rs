@@ -1,7 +1,6 @@
 //! The one hash of the datapath: cheap on BPF, where there is no wide multiplication and no rotate.
 
-use crate::Tuple;
-use crate::{Addr, Protocol};
+use crate::{Ip, Protocol, Tuple};
 
 /// Mixes `value` so that each of its bits changes about half of the result's (the finaliser of splitmix64, Steele et al. 2014).
 #[inline(always)]
@@ -12,21 +11,21 @@ pub const fn mix(value: u64) -> u64 {
 }
 
 #[inline(always)]
-const fn fold(addr: Addr) -> u64 {
-    let [a, b, c, d] = addr.words();
-    let high = (a as u64) << 32 | b as u64;
-    let low = (c as u64) << 32 | d as u64;
+fn fold<A: Ip>(addr: A) -> u64 {
+    let [a, b, c, d] = addr.mapped().words();
+    let high = u64::from(a) << 32 | u64::from(b);
+    let low = u64::from(c) << 32 | u64::from(d);
     // An odd multiplier keeps the halves of an address from cancelling each other.
     high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
 }
 
 /// The hash that picks a flow's slot: a pure function of the 5-tuple and the seed, so that a lost flow finds its backend again.
 #[inline(always)]
-pub const fn mix_tuple(tuple: &Tuple, protocol: Protocol, seed: u32) -> u32 {
-    let ports = (tuple.src_port.bits() as u64) << 24 | (tuple.dst_port.bits() as u64) << 8 | protocol.0 as u64;
+pub fn mix_tuple<A: Ip>(tuple: &Tuple<A>, protocol: Protocol, seed: u32) -> u32 {
+    let ports = u64::from(tuple.src_port.bits()) << 24 | u64::from(tuple.dst_port.bits()) << 8 | u64::from(protocol.0);
     // Each part has an odd multiplier of its own: added plainly, a neighbour's address would make up for another port.
     let client = fold(tuple.src).wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(ports.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7));
-    let hash = mix(client ^ (seed as u64) << 32).wrapping_add(fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    let hash = mix(client ^ u64::from(seed) << 32).wrapping_add(fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93));
     (mix(hash) >> 32) as u32
 }
 
@@ -38,6 +37,6 @@ pub const fn scale(hash: u32, count: u32) -> u32 {
 
 /// The hash of an address alone, for the filter.
 #[inline(always)]
-pub(crate) const fn mix_addr(addr: Addr) -> u64 {
+pub(crate) fn mix_addr<A: Ip>(addr: A) -> u64 {
     mix(fold(addr))
 }

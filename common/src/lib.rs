@@ -20,7 +20,7 @@ mod reason;
 mod service_cidrs;
 mod stage;
 
-pub use addr::{Addr, L4Address, Port, Protocol};
+pub use addr::{Addr, Ip, L4Address, Port, Protocol};
 pub use affinity::{AffinityEntry, AffinityKey};
 pub use backend::{Backend, BackendFlags, BackendId};
 pub use config::{Clock, Config, Lifetimes, Tick};
@@ -30,7 +30,7 @@ pub use flow::{FlowEntry, FlowFlags, FlowKey, FlowState, Hook, Tuple};
 pub use fragment::{FragmentEntry, FragmentKey, FragmentKind, PARKED_BYTES, PARKED_PER_DATAGRAM, ParkedFragment, ParkedKey};
 pub use frontend::{Frontend, FrontendFlags, ServiceId};
 pub use hash::{mix, mix_tuple, scale};
-pub use plain::Plain;
+pub use plain::{Plain, Words};
 pub use reason::Reason;
 pub use service_cidrs::{Cidr, SERVICE_CIDRS_PER_FAMILY, ServiceCidrs};
 pub use stage::{PROGRAMS, Program, STAGE_ENTRIES, Stage, stage_index};

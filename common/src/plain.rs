@@ -39,3 +39,12 @@ primitives!(u8, u16, u32, u64);
 // SAFETY: an array adds no padding between its elements.
 #[expect(unsafe_code, reason = "arrays of plain values are plain")]
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+/// Two runs of words, the second one right behind the first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Words<const M: usize, const N: usize>(pub [u32; M], pub [u32; N]);
+
+// SAFETY: both fields are words, so nothing lies between or behind them.
+#[expect(unsafe_code, reason = "runs of words are plain")]
+unsafe impl<const M: usize, const N: usize> Plain for Words<M, N> {}

@@ -17,9 +17,10 @@ plain!(Cidr, 32, [Addr, Addr]);
 impl Cidr {
     /// True if `addr` lies in the range.
     #[inline(always)]
-    pub const fn contains(&self, addr: Addr) -> bool {
-        let ([a, b, c, d], [e, f, g, h], [i, j, k, l]) = (addr.words(), self.mask.words(), self.addr.words());
-        (a & e) ^ i | (b & f) ^ j | (c & g) ^ k | (d & h) ^ l == 0
+    pub fn contains(&self, addr: Addr) -> bool {
+        let (given, mask, first) = (addr.words(), self.mask.words(), self.addr.words());
+        let differs = |index: usize| (given[index] & mask[index]) ^ first[index];
+        differs(0) | differs(1) | differs(2) | differs(3) == 0
     }
 }
 

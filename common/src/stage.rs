@@ -10,12 +10,14 @@ pub enum Stage {
     Hot = 0,
     /// TCP and UDP with options, extension headers or in fragments, and flows whose rows must be written.
     Transport = 1,
-    /// New flows.
+    /// New flows that go smoothly: of plain packets, to a tuple that is free.
     Open = 2,
     /// Later fragments, other protocols, and what cannot be read.
     Control = 3,
     /// ICMP errors.
     Icmp = 4,
+    /// All other new flows, and refusals.
+    Claim = 5,
 }
 
 impl Stage {
@@ -33,7 +35,8 @@ impl Stage {
             1 => Self::Transport,
             2 => Self::Open,
             3 => Self::Control,
-            _ => Self::Icmp,
+            4 => Self::Icmp,
+            _ => Self::Claim,
         }
     }
 }
@@ -74,6 +77,7 @@ pub const PROGRAMS: &[Program] = &[
     Program::new("tc_from_pod", Hook::FROM_POD, Stage::Hot),
     Program::new("tc_from_pod_transport", Hook::FROM_POD, Stage::Transport),
     Program::new("tc_from_pod_open", Hook::FROM_POD, Stage::Open),
+    Program::new("tc_from_pod_claim", Hook::FROM_POD, Stage::Claim),
     Program::new("tc_from_pod_control", Hook::FROM_POD, Stage::Control),
     Program::new("tc_from_pod_icmp", Hook::FROM_POD, Stage::Icmp),
     Program::new("tc_to_pod", Hook::TO_POD, Stage::Hot),

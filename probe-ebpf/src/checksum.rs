@@ -4,7 +4,7 @@
 //! addition does not mind, as long as both sides read memory the same way. Four bytes at a time are added as one word;
 //! folding brings the halves together.
 
-use viaduct_common::{Addr, Port, Tuple};
+use viaduct_common::{Ip, Port, Tuple};
 
 /// A running one's complement sum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,20 +31,24 @@ impl Sum {
         self.add(!word)
     }
 
-    /// Adds the four words of an address; the prefix of a mapped IPv4 address cancels out in differences only.
+    /// Adds the words of an address; the prefix of a mapped IPv4 address cancels out in differences only.
     #[inline(always)]
     #[must_use]
-    pub const fn add_addr(self, addr: Addr) -> Self {
-        let [a, b, c, d] = addr.words();
-        self.add(a).add(b).add(c).add(d)
+    pub fn add_addr<A: Ip>(mut self, addr: A) -> Self {
+        for index in 0..A::WORDS {
+            self = self.add(addr.word(index));
+        }
+        self
     }
 
-    /// Takes the four words of an address away.
+    /// Takes the words of an address away.
     #[inline(always)]
     #[must_use]
-    pub const fn remove_addr(self, addr: Addr) -> Self {
-        let [a, b, c, d] = addr.words();
-        self.remove(a).remove(b).remove(c).remove(d)
+    pub fn remove_addr<A: Ip>(mut self, addr: A) -> Self {
+        for index in 0..A::WORDS {
+            self = self.remove(addr.word(index));
+        }
+        self
     }
 
     /// The sum in 32 bits, as the kernel's `__wsum`. No change is 0, never its other form of all ones.
@@ -80,13 +84,13 @@ pub const fn updated(old: u16, delta: u32) -> u16 {
 
 /// What changing the addresses of `old` to those of `new` adds to a sum.
 #[inline(always)]
-pub const fn address_delta(old: &Tuple, new: &Tuple) -> u32 {
+pub fn address_delta<A: Ip>(old: &Tuple<A>, new: &Tuple<A>) -> u32 {
     Sum::new().add_addr(new.src).add_addr(new.dst).remove_addr(old.src).remove_addr(old.dst).delta()
 }
 
 /// What changing the ports of `old` to those of `new` adds to a sum.
 #[inline(always)]
-pub const fn port_delta(old: &Tuple, new: &Tuple) -> u32 {
+pub fn port_delta<A: Ip>(old: &Tuple<A>, new: &Tuple<A>) -> u32 {
     const fn word(port: Port) -> u32 {
         port.bits() as u32
     }

@@ -1,6 +1,6 @@
 //! The third stage: later fragments, other protocols, and what cannot be read.
 
-use viaduct_common::{FragmentKind, Hook, Reason, Stage};
+use viaduct_common::{FragmentKind, Hook, Ip, Reason, Stage};
 
 use crate::family::Family;
 use crate::flow;
@@ -10,17 +10,17 @@ use crate::icmp;
 use crate::packet::{ETHERNET, Packet};
 use crate::parse::{Network, Part};
 use crate::refuse;
-use crate::tables::{Env, Tables};
+use crate::tables::{Env, Flows};
 use crate::verdict::Outcome;
 
 /// Decides about whatever the stages before left.
 #[inline(always)]
-pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
     let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
     let network = Network::<F>::parse(packet, ETHERNET, header);
     // From here on a VIP is one for certain: what is addressed to it goes nowhere else.
-    let vip = far.vip && flow::is_vip(tables, F::dst(&header));
+    let vip = far.vip && flow::is_vip(tables, F::dst(&header).mapped());
     if hook == Hook::FROM_POD && !vip {
         let outcome = hot::outward::<F, T>(&header, tables);
         if outcome != Outcome::PASS {

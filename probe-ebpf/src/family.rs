@@ -1,9 +1,9 @@
 //! All that differs between IPv4 and IPv6.
 
-use viaduct_common::{Addr, Plain, Protocol, Reason};
+use viaduct_common::{Ip, Plain, Protocol, Reason, Words};
 
 use crate::checksum::{self, Sum};
-use crate::headers::{Extension, Ipv4, Ipv6, Ports};
+use crate::headers::{Extension, Ipv4, Ipv6};
 use crate::packet::{Fault, Packet};
 use crate::parse::{Part, Walk};
 
@@ -11,6 +11,8 @@ use crate::parse::{Part, Walk};
 pub trait Family: Copy + 'static {
     /// The fixed header.
     type Header: Plain;
+    /// An address, as rows of this family hold it.
+    type Ip: Ip;
     /// Length of the fixed header in bytes.
     const HEADER: u32 = size_of::<Self::Header>() as u32;
     /// The Ethernet type, host order.
@@ -21,37 +23,46 @@ pub trait Family: Copy + 'static {
     const IS_V6: bool;
 
     /// Source address.
-    fn src(header: &Self::Header) -> Addr;
+    fn src(header: &Self::Header) -> Self::Ip;
     /// Destination address.
-    fn dst(header: &Self::Header) -> Addr;
+    fn dst(header: &Self::Header) -> Self::Ip;
     /// What follows the fixed header: a protocol, or the first extension header.
     fn next(header: &Self::Header) -> Protocol;
     /// True if the payload follows the fixed header at once, and is a whole datagram's.
     fn is_plain(header: &Self::Header) -> bool;
     /// Walks over options or extension headers from the header at `start` to the payload. Look at `fault` before the rest.
     fn walk<P: Packet>(packet: &P, start: u32, header: &Self::Header) -> Walk;
-    /// Writes new addresses into the header at `start`, with the IPv4 checksum updated by `delta`; and, where `ports` are
-    /// given, those right behind the fixed header, in one go.
-    fn store<P: Packet>(packet: &mut P, start: u32, old: &Self::Header, new: &Rewrite) -> Result<(), Fault>;
+    /// Writes new addresses into the header at `start`, with the IPv4 checksum updated.
+    fn store<P: Packet>(packet: &mut P, start: u32, old: &Self::Header, new: &Rewrite<Self::Ip>) -> Result<(), Fault> {
+        Self::store_with(packet, start, old, new, &[])
+    }
+    /// The same, and in one go `behind` behind the fixed header.
+    fn store_with<P: Packet, const N: usize>(
+        packet: &mut P,
+        start: u32,
+        old: &Self::Header,
+        new: &Rewrite<Self::Ip>,
+        behind: &[u32; N],
+    ) -> Result<(), Fault>;
+    /// Length of what follows the fixed header, in bytes; 0 for a train of segments beyond 64 KiB (BIG TCP).
+    fn payload_len(header: &Self::Header) -> u16;
     /// The sum of both addresses, as a pseudo-header has it.
     fn pseudo(header: &Self::Header) -> Sum;
     /// The header that answers `old`: addresses swapped, `payload` bytes behind it, options and extension headers counted in.
     fn answer(old: &Self::Header, payload: u16) -> Self::Header;
     /// A fresh header without options from `src` to `dst`.
-    fn fresh(src: Addr, dst: Addr, protocol: Protocol, payload: u16) -> Self::Header;
+    fn fresh(src: Self::Ip, dst: Self::Ip, protocol: Protocol, payload: u16) -> Self::Header;
 }
 
 /// What [`Family::store`] writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Rewrite {
+pub struct Rewrite<A> {
     /// Source address.
-    pub src: Addr,
+    pub src: A,
     /// Destination address.
-    pub dst: Addr,
+    pub dst: A,
     /// What the change of addresses adds to a sum.
     pub delta: u32,
-    /// Ports, if they follow the fixed header.
-    pub ports: Option<Ports>,
 }
 
 /// The time to live and hop limit of packets that the datapath makes.
@@ -63,18 +74,19 @@ pub struct V4;
 
 impl Family for V4 {
     type Header = Ipv4;
+    type Ip = u32;
     const ETHERTYPE: u16 = 0x0800;
     const ICMP: Protocol = Protocol::ICMP;
     const IS_V6: bool = false;
 
     #[inline(always)]
-    fn src(header: &Ipv4) -> Addr {
-        Addr::from_v4_word(header.src)
+    fn src(header: &Ipv4) -> u32 {
+        header.src
     }
 
     #[inline(always)]
-    fn dst(header: &Ipv4) -> Addr {
-        Addr::from_v4_word(header.dst)
+    fn dst(header: &Ipv4) -> u32 {
+        header.dst
     }
 
     #[inline(always)]
@@ -117,17 +129,23 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn store<P: Packet>(packet: &mut P, start: u32, old: &Ipv4, new: &Rewrite) -> Result<(), Fault> {
+    fn store_with<P: Packet, const N: usize>(
+        packet: &mut P,
+        start: u32,
+        old: &Ipv4,
+        new: &Rewrite<u32>,
+        behind: &[u32; N],
+    ) -> Result<(), Fault> {
         // From the time to live on, so that words stay aligned to each other.
         let lead = u32::from_ne_bytes([old.ttl, old.protocol.0, 0, 0]);
         let checksum = checksum::updated(old.checksum, new.delta).to_ne_bytes();
         let lead = lead | u32::from_ne_bytes([0, 0, checksum[0], checksum[1]]);
-        let [_, _, _, src] = new.src.words();
-        let [_, _, _, dst] = new.dst.words();
-        match new.ports {
-            Some(ports) => packet.store(start + 8, &[lead, src, dst, word(ports)]),
-            None => packet.store(start + 8, &[lead, src, dst]),
-        }
+        packet.store(start + 8, &Words([lead, new.src, new.dst], *behind))
+    }
+
+    #[inline(always)]
+    fn payload_len(header: &Ipv4) -> u16 {
+        u16::from_be(header.total_len).saturating_sub(Self::HEADER as u16)
     }
 
     #[inline(always)]
@@ -149,7 +167,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn fresh(src: Addr, dst: Addr, protocol: Protocol, payload: u16) -> Ipv4 {
+    fn fresh(src: u32, dst: u32, protocol: Protocol, payload: u16) -> Ipv4 {
         let mut header = Ipv4 {
             version_ihl: 0x45,
             tos: 0,
@@ -159,8 +177,8 @@ impl Family for V4 {
             ttl: HOPS,
             protocol,
             checksum: 0,
-            src: src.words()[3],
-            dst: dst.words()[3],
+            src,
+            dst,
         };
         header.checksum = Sum::new()
             .add(u32::from_ne_bytes([header.version_ihl, 0, 0, 0]))
@@ -200,18 +218,19 @@ mod next {
 
 impl Family for V6 {
     type Header = Ipv6;
+    type Ip = [u32; 4];
     const ETHERTYPE: u16 = 0x86dd;
     const ICMP: Protocol = Protocol::ICMPV6;
     const IS_V6: bool = true;
 
     #[inline(always)]
-    fn src(header: &Ipv6) -> Addr {
-        Addr::from_words(header.src)
+    fn src(header: &Ipv6) -> [u32; 4] {
+        header.src
     }
 
     #[inline(always)]
-    fn dst(header: &Ipv6) -> Addr {
-        Addr::from_words(header.dst)
+    fn dst(header: &Ipv6) -> [u32; 4] {
+        header.dst
     }
 
     #[inline(always)]
@@ -250,20 +269,25 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn store<P: Packet>(packet: &mut P, start: u32, _old: &Ipv6, new: &Rewrite) -> Result<(), Fault> {
-        let (src, dst) = (new.src.words(), new.dst.words());
-        match new.ports {
-            Some(ports) => {
-                let words = [src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3], word(ports)];
-                packet.store(start + 8, &words)
-            }
-            None => packet.store(start + 8, &[src, dst]),
-        }
+    fn store_with<P: Packet, const N: usize>(
+        packet: &mut P,
+        start: u32,
+        _old: &Ipv6,
+        new: &Rewrite<[u32; 4]>,
+        behind: &[u32; N],
+    ) -> Result<(), Fault> {
+        let (src, dst) = (new.src, new.dst);
+        packet.store(start + 8, &Words([src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3]], *behind))
+    }
+
+    #[inline(always)]
+    fn payload_len(header: &Ipv6) -> u16 {
+        u16::from_be(header.payload_len)
     }
 
     #[inline(always)]
     fn pseudo(header: &Ipv6) -> Sum {
-        Sum::new().add_addr(Addr::from_words(header.src)).add_addr(Addr::from_words(header.dst))
+        Sum::new().add_addr(header.src).add_addr(header.dst)
     }
 
     #[inline(always)]
@@ -272,14 +296,14 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn fresh(src: Addr, dst: Addr, protocol: Protocol, payload: u16) -> Ipv6 {
+    fn fresh(src: [u32; 4], dst: [u32; 4], protocol: Protocol, payload: u16) -> Ipv6 {
         Ipv6 {
             version_class_label: 0x6000_0000_u32.to_be(),
             payload_len: payload.to_be(),
             next: protocol,
             hop_limit: HOPS,
-            src: src.words(),
-            dst: dst.words(),
+            src,
+            dst,
         }
     }
 }
@@ -326,11 +350,4 @@ fn extension<P: Packet>(packet: &P, walk: &mut Walk) -> Reason {
     walk.protocol = header.next;
     walk.payload += length;
     Reason(0)
-}
-
-#[inline(always)]
-fn word(ports: Ports) -> u32 {
-    let [a, b] = ports.src.bits().to_ne_bytes();
-    let [c, d] = ports.dst.bits().to_ne_bytes();
-    u32::from_ne_bytes([a, b, c, d])
 }

@@ -1,22 +1,22 @@
 //! Flows: alive or not, kept alive, kept on course, and their two rows.
 
 use viaduct_common::{
-    Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowState, FrontendFlags, Hook, L4Address, Protocol, Tick,
+    Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowState, FrontendFlags, Hook, Ip, L4Address, Protocol, Tick,
 };
 
 use crate::parse::Segment;
 use crate::select;
-use crate::tables::{Env, Tables, Touched};
+use crate::tables::{Env, Flows, Tables, Touched};
 
 /// True if the flow was seen recently enough.
 #[inline(always)]
-pub(crate) fn is_alive<E: Env>(env: &E, entry: &FlowEntry, now: Tick) -> bool {
+pub(crate) fn is_alive<A: Ip, E: Env>(env: &E, entry: &FlowEntry<A>, now: Tick) -> bool {
     now.since(entry.seen) <= env.lifetime(entry.state).0
 }
 
 /// The state of `entry` after one more packet.
 #[inline(always)]
-pub(crate) fn next_state(segment: &Segment, entry: &FlowEntry) -> FlowState {
+pub(crate) fn next_state<A: Ip>(segment: &Segment<A>, entry: &FlowEntry<A>) -> FlowState {
     if segment.closes() {
         return FlowState::TCP_CLOSING;
     }
@@ -43,7 +43,7 @@ fn other_hook(hook: Hook, flags: FlowFlags) -> Hook {
 
 /// Turns a row and its key into those of the opposite direction, in place: the stack has no room for both.
 #[inline(never)]
-pub(crate) fn flip(key: &mut FlowKey, entry: &mut FlowEntry) {
+pub(crate) fn flip<A: Ip>(key: &mut FlowKey<A>, entry: &mut FlowEntry<A>) {
     let tuple = key.tuple.reversed();
     key.tuple = entry.new.reversed();
     key.hook = other_hook(key.hook, entry.flags);
@@ -56,7 +56,7 @@ pub(crate) fn flip(key: &mut FlowKey, entry: &mut FlowEntry) {
 /// Notes that a packet of the flow went by. Rows are written only if the state changes or a tick has passed, and then both
 /// directions at once: they live and die together. False: the other direction's row is gone, see [`revive`].
 #[inline(never)]
-pub(crate) fn touch<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) -> bool {
+pub(crate) fn touch<A: Ip, T: Flows<A>>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) -> bool {
     let state = next_state(segment, entry);
     if state == entry.state && now == entry.seen {
         return true;
@@ -69,7 +69,7 @@ pub(crate) fn touch<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry,
 
 /// Writes the other direction's row again after it was evicted.
 #[inline(never)]
-pub(crate) fn revive<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) {
+pub(crate) fn revive<A: Ip, T: Flows<A>>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) {
     let mut key = segment.key;
     let mut entry = FlowEntry { state: next_state(segment, entry), seen: now, ..*entry };
     flip(&mut key, &mut entry);
@@ -78,13 +78,13 @@ pub(crate) fn revive<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry
 
 /// True for a row that was balanced to a backend: the client's row of a flow towards a VIP.
 #[inline(always)]
-pub(crate) fn is_bound(entry: &FlowEntry) -> bool {
+pub(crate) fn is_bound<A: Ip>(entry: &FlowEntry<A>) -> bool {
     entry.flags.0 & (FlowFlags::DIRECT.0 | FlowFlags::REPLY.0) == 0
 }
 
 /// True if the flow's backend has one of `flags`.
 #[inline(always)]
-pub(crate) fn backend_is<T: Tables>(tables: &T, entry: &FlowEntry, flags: BackendFlags) -> bool {
+pub(crate) fn backend_is<A: Ip, T: Tables>(tables: &T, entry: &FlowEntry<A>, flags: BackendFlags) -> bool {
     tables.backend(entry.backend).is_some_and(|backend| backend.flags.intersects(flags))
 }
 
@@ -101,7 +101,7 @@ pub(crate) enum Course {
 
 /// Whether the flow must choose again: UDP when its backend no longer serves; TCP only when a connection begins.
 #[inline(always)]
-pub(crate) fn course<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, entry: &FlowEntry) -> Course {
+pub(crate) fn course<A: Ip, T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment<A>, entry: &FlowEntry<A>) -> Course {
     let wanted = if segment.key.protocol == Protocol::UDP { BackendFlags::SERVING } else { BackendFlags::USABLE };
     if !is_bound(entry) || !segment.begins() {
         return Course::Stay;
@@ -116,15 +116,15 @@ pub(crate) fn course<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, 
 }
 
 /// True if the flow would go elsewhere, if it were new: to another backend, or nowhere because the Service has no such port
-/// any longer. A Service without endpoints keeps it: even a backend that is about to go is better than none. But where there
-/// are endpoints and the policy allows none of them, it keeps nothing.
+/// any longer. A Service without endpoints keeps it: even a backend that is about to go is better than none.
 #[inline(never)]
-fn leads_elsewhere<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, entry: &FlowEntry) -> bool {
+fn leads_elsewhere<A: Ip, T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment<A>, entry: &FlowEntry<A>) -> bool {
     match tables.frontend(&segment.destination()) {
         Some(frontend) if frontend.slot_count > 0 => {
             select::backend(tables, env, segment, &frontend).is_some_and(|(id, _)| id != entry.backend)
         }
-        Some(frontend) => frontend.flags.contains(FrontendFlags::DROP_WHEN_EMPTY),
+        // The port belongs to another Service now, or there are endpoints and the policy allows none of them.
+        Some(frontend) => frontend.service != entry.service || frontend.flags.contains(FrontendFlags::DROP_WHEN_EMPTY),
         None => true,
     }
 }

@@ -1,6 +1,6 @@
 //! Fragments: the first one decides for all of its datagram; those that come before it wait for it.
 
-use viaduct_common::{FlowEntry, FragmentEntry, FragmentKind, Hook, PARKED_PER_DATAGRAM, ParkedKey, Reason, Tick};
+use viaduct_common::{FlowEntry, FragmentEntry, FragmentKind, Hook, Ip, PARKED_PER_DATAGRAM, ParkedKey, Reason, Tick};
 
 use crate::family::{Family, Rewrite};
 use crate::packet::Packet;
@@ -26,15 +26,15 @@ pub(crate) struct Sighting {
 
 /// Records what was decided for a first fragment that is translated as in `flow`. Returns how many fragments wait for it.
 #[inline(never)]
-pub(crate) fn first<F: Family, T: Tables>(tables: &T, network: &Network<F>, flow: &FlowEntry, at: Sighting) -> u16 {
+pub(crate) fn first<F: Family, T: Tables>(tables: &T, network: &Network<F>, flow: &FlowEntry<F::Ip>, at: Sighting) -> u16 {
     let key = network.datagram(at.hook);
     let waiting = match tables.fragment(&key) {
         Some(row) if row.kind == FragmentKind::WAITING && is_fresh(&row, at.now) => row.parked,
         _ => 0,
     };
     let mut entry = FragmentEntry { seen: at.now, kind: at.kind, ..FragmentEntry::default() };
-    entry.src = flow.new.src;
-    entry.dst = flow.new.dst;
+    entry.src = flow.new.src.mapped();
+    entry.dst = flow.new.dst.mapped();
     entry.address_delta = flow.address_delta;
     entry.service = flow.service;
     entry.backend = flow.backend;
@@ -123,7 +123,7 @@ fn is_fresh(row: &FragmentEntry, now: Tick) -> bool {
 #[inline(always)]
 fn pass_on<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, network: &Network<F>, row: &FragmentEntry) -> Outcome {
     send::count(tables, row.service, row.backend, row.flags, packet.len());
-    let new = Rewrite { src: row.src, dst: row.dst, delta: row.address_delta, ports: None };
+    let new = Rewrite { src: F::Ip::of(row.src), dst: F::Ip::of(row.dst), delta: row.address_delta };
     match rewrite::translate_addresses(packet, network, &new) {
         Ok(()) => send::translated(packet, row.flags),
         Err(_) => Outcome::drop(Reason::REWRITE_FAILED),

@@ -1,14 +1,14 @@
 //! The first stage: foreign packets go, and packets of known flows are translated. What is in any way unusual is left to
 //! the other stages, so every offset here is a constant and nothing but a counter is written.
 
-use viaduct_common::{BackendFlags, FilterPlace, FlowEntry, FlowFlags, FlowState, Hook, Protocol, Reason, Stage, Tick};
+use viaduct_common::{BackendFlags, FilterPlace, FlowEntry, FlowFlags, FlowState, Hook, Ip, Protocol, Reason, Stage, Tick};
 
 use crate::family::Family;
 use crate::flow;
 use crate::packet::{ETHERNET, Packet};
 use crate::parse::{Network, Segment};
 use crate::send;
-use crate::tables::{Env, Tables};
+use crate::tables::{Env, Flows, Tables};
 use crate::verdict::Outcome;
 
 /// What the filter knows of a packet's far end: the destination of what a pod sends, the source of what it receives.
@@ -33,7 +33,7 @@ impl FarEnd {
 
 /// Decides about foreign packets and packets of known flows.
 #[inline(always)]
-pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
     let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
     let transport = matches!(F::next(&header), Protocol::TCP | Protocol::UDP);
@@ -68,12 +68,12 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
 /// A pod's packet to an address that is no VIP: foreign, unless the address is one that only a Service could have.
 #[inline(always)]
 pub(crate) fn outward<F: Family, T: Tables>(header: &F::Header, tables: &T) -> Outcome {
-    if tables.in_service_cidr(F::dst(header), F::IS_V6) { Outcome::drop(Reason::UNALLOCATED) } else { Outcome::PASS }
+    if tables.in_service_cidr(F::dst(header).mapped(), F::IS_V6) { Outcome::drop(Reason::UNALLOCATED) } else { Outcome::PASS }
 }
 
 /// True if the flow's rows must be written, or its backend may have to change.
 #[inline(always)]
-fn needs_care<T: Tables>(tables: &T, segment: &Segment, entry: &FlowEntry, now: Tick) -> bool {
+fn needs_care<A: Ip, T: Tables>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) -> bool {
     if flow::next_state(segment, entry) != entry.state || entry.seen != now {
         return true;
     }

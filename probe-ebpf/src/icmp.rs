@@ -1,6 +1,6 @@
 //! ICMP errors: the packet that they quote is translated, or the socket it belongs to would never recognise it.
 
-use viaduct_common::{FlowEntry, FlowKey, Hook, Protocol, Reason, Tuple};
+use viaduct_common::{FlowEntry, FlowKey, Hook, Ip, Protocol, Reason, Tuple};
 
 use crate::checksum::{self, Sum};
 use crate::family::{Family, Rewrite};
@@ -11,7 +11,7 @@ use crate::packet::{Cover, ETHERNET, Fault, Packet};
 use crate::parse::{Network, Part};
 use crate::rewrite::checksum_offset;
 use crate::send;
-use crate::tables::{Env, Tables};
+use crate::tables::{Env, Flows};
 use crate::verdict::Outcome;
 
 /// Length of the part of an error message before the quoted packet.
@@ -39,7 +39,7 @@ pub(crate) fn is_discovery<F: Family, P: Packet>(packet: &P, network: &Network<F
 struct Quote<F: Family> {
     network: Network<F>,
     /// The key of the flow's row at this hook: it went the other way.
-    key: FlowKey,
+    key: FlowKey<F::Ip>,
 }
 
 impl<F: Family> Quote<F> {
@@ -65,7 +65,7 @@ impl<F: Family> Quote<F> {
 
 /// Translates an error about a packet of a flow.
 #[inline(always)]
-pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
     let mut quote = Quote::<F> { network: Network::parse(packet, ETHERNET, header), key: FlowKey::default() };
     let message = quote.network.walk.payload;
@@ -91,9 +91,9 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
 
 /// An error about no flow that is known: what is addressed to a VIP itself must not go on untranslated.
 #[inline(never)]
-fn unknown<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &P, tables: &T, env: &E) -> Outcome {
+fn unknown<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let vip = FarEnd::of::<F, T, E>(hook, &header, tables, env).vip && flow::is_vip(tables, F::dst(&header));
+    let vip = FarEnd::of::<F, T, E>(hook, &header, tables, env).vip && flow::is_vip(tables, F::dst(&header).mapped());
     if vip { Outcome::drop(Reason::ICMP_WITHOUT_FLOW) } else { Outcome::PASS }
 }
 
@@ -102,8 +102,8 @@ fn unknown<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &P, tabl
 fn rewrite_message<F: Family, P: Packet>(
     packet: &mut P,
     message: u32,
-    key: &FlowKey,
-    entry: &FlowEntry,
+    key: &FlowKey<F::Ip>,
+    entry: &FlowEntry<F::Ip>,
     change: u32,
 ) -> Result<(), Fault> {
     let header: F::Header = packet.load(ETHERNET).ok_or(Fault)?;
@@ -112,7 +112,7 @@ fn rewrite_message<F: Family, P: Packet>(
     let src = if old_src == key.tuple.src { entry.new.src } else { old_src };
     let dst = if old_dst == key.tuple.dst { entry.new.dst } else { old_dst };
     let delta = Sum::new().add_addr(src).add_addr(dst).remove_addr(old_src).remove_addr(old_dst).delta();
-    F::store(packet, ETHERNET, &header, &Rewrite { src, dst, delta, ports: None })?;
+    F::store(packet, ETHERNET, &header, &Rewrite { src, dst, delta })?;
     let at = message + ICMP_CHECKSUM;
     packet.update_checksum(at, change, Cover { pseudo_header: false, ipv6: F::IS_V6, optional: false })?;
     if F::IS_V6 && delta != 0 {
@@ -126,7 +126,7 @@ fn rewrite_message<F: Family, P: Packet>(
 fn rewrite_quote<F: Family, P: Packet>(
     packet: &mut P,
     quote: &Quote<F>,
-    entry: &FlowEntry,
+    entry: &FlowEntry<F::Ip>,
     change: &mut u32,
 ) -> Result<(), Fault> {
     let network = &quote.network;
@@ -154,7 +154,7 @@ fn rewrite_quote<F: Family, P: Packet>(
         packet,
         network.start,
         &network.header,
-        &Rewrite { src: entry.new.dst, dst: entry.new.src, delta: entry.address_delta, ports: None },
+        &Rewrite { src: entry.new.dst, dst: entry.new.src, delta: entry.address_delta },
     )?;
     packet.store(walk.payload, &Ports { src: entry.new.dst_port, dst: entry.new.src_port })?;
     *change = sum.delta();

@@ -11,6 +11,7 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 pub mod checksum;
+mod claim;
 mod control;
 mod family;
 mod flow;
@@ -34,14 +35,20 @@ pub mod host;
 
 pub use family::{Family, V4, V6};
 pub use packet::{Cover, ETHERNET, Fault, LAST_OFFSET, Packet};
-pub use tables::{Env, Inserted, Released, Tables, Touched};
+pub use tables::{Env, Flows, Inserted, Released, Tables, Touched};
 pub use verdict::{Outcome, Verdict};
 
 use viaduct_common::{Hook, Stage};
 
 /// Runs one stage: decides about the packet, changes it, and records what later packets need; or names the next stage.
 #[inline(always)]
-pub fn run<P: Packet, T: Tables, E: Env>(stage: Stage, hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+pub fn run<P: Packet, T: Flows<u32> + Flows<[u32; 4]>, E: Env>(
+    stage: Stage,
+    hook: Hook,
+    packet: &mut P,
+    tables: &T,
+    env: &E,
+) -> Outcome {
     match packet.ethertype() {
         V4::ETHERTYPE => run_family::<V4, P, T, E>(stage, hook, packet, tables, env),
         V6::ETHERTYPE => run_family::<V6, P, T, E>(stage, hook, packet, tables, env),
@@ -51,7 +58,7 @@ pub fn run<P: Packet, T: Tables, E: Env>(stage: Stage, hook: Hook, packet: &mut 
 
 /// [`run`] for a packet whose family is known.
 #[inline(always)]
-pub fn run_family<F: Family, P: Packet, T: Tables, E: Env>(
+pub fn run_family<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(
     stage: Stage,
     hook: Hook,
     packet: &mut P,
@@ -62,6 +69,7 @@ pub fn run_family<F: Family, P: Packet, T: Tables, E: Env>(
         Stage::Hot => hot::process::<F, P, T, E>(hook, packet, tables, env),
         Stage::Transport => transport::process::<F, P, T, E>(hook, packet, tables, env),
         Stage::Open => open::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Claim => claim::process::<F, P, T, E>(hook, packet, tables, env),
         Stage::Control => control::process::<F, P, T, E>(hook, packet, tables, env),
         Stage::Icmp => icmp::process::<F, P, T, E>(hook, packet, tables, env),
     }

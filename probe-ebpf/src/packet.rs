@@ -49,6 +49,12 @@ pub trait Packet {
     /// Adds `delta` to what the checksum field at `offset` covers.
     fn update_checksum(&mut self, offset: u32, delta: u32, cover: Cover) -> Result<(), Fault>;
 
+    /// Adds `delta` to the sum of the whole packet, if a NIC left one (`CHECKSUM_COMPLETE`).
+    fn update_sum(&mut self, delta: u32);
+
+    /// True if the kernel joined several packets of a connection into this one, and will part them again.
+    fn is_train(&self) -> bool;
+
     /// True if the kernel still has to complete the transport checksum, whose field is at `offset`. The field's value is lost.
     fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault>;
 

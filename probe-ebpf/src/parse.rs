@@ -1,6 +1,6 @@
 //! A packet's headers, read once.
 
-use viaduct_common::{FlowKey, FragmentKey, Hook, L4Address, Protocol, Reason, Tuple};
+use viaduct_common::{FlowKey, FragmentKey, Hook, Ip, L4Address, Protocol, Reason, Tuple};
 
 use crate::family::Family;
 use crate::headers::{Ports, Tcp, tcp_flags};
@@ -87,23 +87,23 @@ impl<F: Family> Network<F> {
     /// The key of the datagram that this is a fragment of.
     #[inline(always)]
     pub(crate) fn datagram(&self, hook: Hook) -> FragmentKey {
-        FragmentKey::new(F::src(&self.header), F::dst(&self.header), self.walk.id, self.walk.datagram, hook)
+        FragmentKey::new(F::src(&self.header).mapped(), F::dst(&self.header).mapped(), self.walk.id, self.walk.datagram, hook)
     }
 }
 
 /// The transport layer of a TCP or UDP packet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
+pub(crate) struct Segment<A: Ip> {
     /// Addresses, ports and protocol, as the key of the flow at this hook.
-    pub(crate) key: FlowKey,
+    pub(crate) key: FlowKey<A>,
     /// Flags of TCP; 0 for UDP.
     pub(crate) flags: u8,
 }
 
-impl Segment {
+impl<A: Ip> Segment<A> {
     /// Reads the transport header of TCP or UDP; `None` if it is cut off.
     #[inline(always)]
-    pub(crate) fn parse<F: Family, P: Packet>(hook: Hook, packet: &P, network: &Network<F>) -> Option<Self> {
+    pub(crate) fn parse<F: Family<Ip = A>, P: Packet>(hook: Hook, packet: &P, network: &Network<F>) -> Option<Self> {
         let walk = &network.walk;
         let (ports, flags) = if walk.protocol == Protocol::TCP {
             let tcp: Tcp = packet.load(walk.payload)?;

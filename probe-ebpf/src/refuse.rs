@@ -3,7 +3,7 @@
 //! TCP gets an RST (RFC 9293, section 3.10.7.1), because a socket that is busy connecting ignores an ICMP error; everything
 //! else an ICMP port unreachable (RFC 1122, section 3.2.2.1; RFC 4443, section 3.1).
 
-use viaduct_common::{Addr, Protocol, Reason};
+use viaduct_common::{Addr, Ip, Protocol, Reason};
 
 use crate::checksum::Sum;
 use crate::family::Family;
@@ -18,7 +18,7 @@ use crate::verdict::{Outcome, Verdict};
 pub(crate) fn answer<F: Family, P: Packet>(packet: &mut P, walk: &Walk, flags: u8, reason: Reason) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::drop(Reason::UNANSWERABLE) };
     let network = Network::<F> { header, start: ETHERNET, walk: *walk };
-    if !is_unicast(F::src(&header)) {
+    if !is_unicast(F::src(&header).mapped()) {
         return Outcome::drop(Reason::UNANSWERABLE);
     }
     let answered = if walk.protocol == Protocol::TCP {

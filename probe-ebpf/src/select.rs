@@ -1,6 +1,6 @@
 //! Which backend a new flow gets.
 
-use viaduct_common::{AffinityKey, Backend, BackendFlags, BackendId, Frontend, FrontendFlags, Reason, mix_tuple, scale};
+use viaduct_common::{AffinityKey, Backend, BackendFlags, BackendId, Frontend, FrontendFlags, Ip, Reason, mix_tuple, scale};
 
 use crate::parse::Segment;
 use crate::tables::{Env, Tables};
@@ -8,10 +8,10 @@ use crate::verdict::{Outcome, Verdict};
 
 /// The backend for a new flow: the one that the client had last, where the frontend has affinity; or the one in the slot.
 #[inline(always)]
-pub(crate) fn backend<T: Tables, E: Env>(
+pub(crate) fn backend<A: Ip, T: Tables, E: Env>(
     tables: &T,
     env: &E,
-    segment: &Segment,
+    segment: &Segment<A>,
     frontend: &Frontend,
 ) -> Option<(BackendId, Backend)> {
     if frontend.affinity_seconds != 0
@@ -24,8 +24,13 @@ pub(crate) fn backend<T: Tables, E: Env>(
 
 /// The backend that the client had last, if that was lately and this frontend may still use it.
 #[inline(always)]
-fn remembered<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, frontend: &Frontend) -> Option<(BackendId, Backend)> {
-    let row = tables.affinity(&AffinityKey { client: segment.key.tuple.src, service: frontend.service })?;
+fn remembered<A: Ip, T: Tables, E: Env>(
+    tables: &T,
+    env: &E,
+    segment: &Segment<A>,
+    frontend: &Frontend,
+) -> Option<(BackendId, Backend)> {
+    let row = tables.affinity(&AffinityKey { client: segment.key.tuple.src.mapped(), service: frontend.service })?;
     if !row.holds(env.nanos(), frontend.affinity_seconds) {
         return None;
     }
@@ -37,7 +42,12 @@ fn remembered<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, fronten
 
 /// The backend in the slot that the 5-tuple hashes to. Every flow with this tuple finds the same one, as long as the slots are the same.
 #[inline(always)]
-fn in_slot<T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment, frontend: &Frontend) -> Option<(BackendId, Backend)> {
+fn in_slot<A: Ip, T: Tables, E: Env>(
+    tables: &T,
+    env: &E,
+    segment: &Segment<A>,
+    frontend: &Frontend,
+) -> Option<(BackendId, Backend)> {
     let hash = mix_tuple(&segment.key.tuple, segment.key.protocol, env.hash_seed());
     let id = tables.slot(frontend.first_slot + scale(hash, frontend.slot_count))?;
     let backend = tables.backend(id)?;

@@ -4,7 +4,7 @@ use viaduct_common::{BackendId, Counters, FlowEntry, FlowFlags, Reason, ServiceI
 
 use crate::family::Family;
 use crate::headers::Ethernet;
-use crate::packet::{Fault, Packet};
+use crate::packet::{ETHERNET, Fault, Packet};
 use crate::parse::Network;
 use crate::rewrite;
 use crate::tables::Tables;
@@ -16,7 +16,7 @@ pub(crate) fn send<F: Family, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     network: &Network<F>,
-    entry: &FlowEntry,
+    entry: &FlowEntry<F::Ip>,
 ) -> Outcome {
     count(tables, entry.service, entry.backend, entry.flags, packet.len());
     match rewrite::translate(packet, network, entry) {
@@ -31,9 +31,17 @@ pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     network: &Network<F>,
-    entry: &FlowEntry,
+    entry: &FlowEntry<F::Ip>,
 ) -> Outcome {
     send(packet, tables, network, entry)
+}
+
+/// The same for a packet whose headers follow each other, in a stage that knows this of some packets only.
+#[inline(never)]
+pub(crate) fn send_plain<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, entry: &FlowEntry<F::Ip>) -> Outcome {
+    let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
+    let network = Network::<F>::plain(packet, ETHERNET, header);
+    send(packet, tables, &network, entry)
 }
 
 /// The verdict for a packet that was translated.

@@ -2,7 +2,7 @@
 
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
-    FragmentKey, Frontend, L4Address, ParkedKey, Reason, ServiceId, Tick, Tuple,
+    FragmentKey, Frontend, Ip, L4Address, ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use crate::Packet;
@@ -49,17 +49,6 @@ pub trait Tables {
     /// Adds or replaces a row of `AFFINITY`. A row that finds no room is lost, and the client's next connection goes anywhere.
     fn set_affinity(&self, key: &AffinityKey, entry: &AffinityEntry);
 
-    /// A row of `FLOWS`.
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry>;
-    /// Adds a row to `FLOWS` unless its key is taken.
-    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
-    /// Adds or replaces a row of `FLOWS`. False: there is no room.
-    fn set_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool;
-    /// Sets two fields of a row in place, if it is there and still rewrites to `new`.
-    fn touch_flow(&self, key: &FlowKey, new: &Tuple, state: FlowState, seen: Tick) -> Touched;
-    /// Removes a row.
-    fn remove_flow(&self, key: &FlowKey);
-
     /// A row of `FRAGMENTS`.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry>;
     /// Adds a row to `FRAGMENTS` unless its key is taken. False: it is.
@@ -76,6 +65,20 @@ pub trait Tables {
     fn count(&self, service: ServiceId, backend: BackendId, more: &Counters);
     /// Adds one to a row of `REASONS`.
     fn count_reason(&self, reason: Reason);
+}
+
+/// The flows of the family whose addresses are `A`, and all other tables.
+pub trait Flows<A: Ip>: Tables {
+    /// A row.
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>>;
+    /// Adds a row unless its key is taken.
+    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted;
+    /// Adds or replaces a row. False: there is no room.
+    fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;
+    /// Sets two fields of a row in place, if it is there and still rewrites to `new`.
+    fn touch_flow(&self, key: &FlowKey<A>, new: &Tuple<A>, state: FlowState, seen: Tick) -> Touched;
+    /// Removes a row.
+    fn remove_flow(&self, key: &FlowKey<A>);
 }
 
 /// How the release of parked fragments went.

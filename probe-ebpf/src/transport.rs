@@ -9,12 +9,12 @@ use crate::hot::FarEnd;
 use crate::packet::{ETHERNET, Packet};
 use crate::parse::{Network, Part, Segment};
 use crate::send;
-use crate::tables::{Env, Tables};
+use crate::tables::{Env, Flows};
 use crate::verdict::Outcome;
 
 /// Decides about TCP and UDP packets that carry their ports.
 #[inline(always)]
-pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
     let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
     let network = Network::<F>::parse(packet, ETHERNET, header);
@@ -30,7 +30,7 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
         return unknown(hook, packet, tables, &network, now);
     };
     if flow::course(tables, env, &segment, &entry) != Course::Stay {
-        return Outcome::to(Stage::Open);
+        return Outcome::to(Stage::Claim);
     }
     if !flow::touch(tables, &segment, &entry, now) {
         flow::revive(tables, &segment, &entry, now);
@@ -47,9 +47,15 @@ pub(crate) fn process<F: Family, P: Packet, T: Tables, E: Env>(hook: Hook, packe
 
 /// A packet without a flow: a new one of the pod's, or a foreign one on its way to it.
 #[inline(always)]
-fn unknown<F: Family, P: Packet, T: Tables>(hook: Hook, packet: &mut P, tables: &T, network: &Network<F>, now: Tick) -> Outcome {
+fn unknown<F: Family, P: Packet, T: Flows<F::Ip>>(
+    hook: Hook,
+    packet: &mut P,
+    tables: &T,
+    network: &Network<F>,
+    now: Tick,
+) -> Outcome {
     if hook == Hook::FROM_POD {
-        return Outcome::to(Stage::Open);
+        return Outcome::to(Stage::Claim);
     }
     if network.walk.part == Part::First {
         let sighting = Sighting { hook, now, kind: FragmentKind::FOREIGN };

@@ -126,14 +126,21 @@ fn the_agent_has_the_capabilities_it_needs_and_no_other() {
 }
 
 #[test]
-fn the_agent_may_read_what_it_follows_and_nothing_else() {
+fn the_agent_may_read_what_it_follows_and_write_events_and_nothing_else() {
     let role: ClusterRole = base("ClusterRole");
-    let mut resources = Vec::new();
-    for rule in role.rules.unwrap() {
-        assert_eq!(rule.verbs, ["get", "list", "watch"]);
-        resources.extend(rule.resources.unwrap());
-    }
-    assert_eq!(resources, ["services", "nodes", "endpointslices"]);
+    let rights = role.rules.unwrap().into_iter().flat_map(|rule| {
+        let verbs = rule.verbs.join(" ");
+        rule.resources.unwrap().into_iter().map(move |resource| (resource, verbs.clone()))
+    });
+    let expected = [
+        ("services", "list watch"),
+        ("nodes", "list watch"),
+        ("endpointslices", "list watch"),
+        ("servicecidrs", "list watch"),
+        ("events", "create patch"),
+    ];
+    let expected = expected.map(|(resource, verbs)| (resource.to_owned(), verbs.to_owned()));
+    assert_eq!(rights.collect::<Vec<_>>(), expected);
     let account: ServiceAccount = base("ServiceAccount");
     let binding: ClusterRoleBinding = base("ClusterRoleBinding");
     let subject = &binding.subjects.unwrap()[0];

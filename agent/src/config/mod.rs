@@ -3,6 +3,7 @@
 mod options;
 mod values;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub pod_links: LinkSelector,
     /// The folder on a BPF file system that belongs to this agent alone.
     pub bpffs: PathBuf,
+    /// Where metrics can be read.
+    pub metrics_bind: SocketAddr,
     /// How programs are attached.
     pub attach: AttachMode,
     /// What the programs and their maps are like.
@@ -76,6 +79,8 @@ pub struct Limits {
     pub slots: u32,
     /// Connections at one time.
     pub flows: u32,
+    /// Clients that a service port with ClientIP affinity remembers, summed over the service ports.
+    pub affinities: u32,
 }
 
 impl Limits {
@@ -84,13 +89,18 @@ impl Limits {
         services: abi::SERVICE_COUNTERS.entries,
         frontends: abi::FRONTENDS.entries,
         backends: abi::BACKENDS.entries,
-        slots: abi::SLOTS.entries,
+        slots: abi::SLOTS.entries * 2,
         flows: abi::FLOWS.entries / 2,
+        affinities: abi::AFFINITY.entries,
     };
 
     /// Rows of `FILTERS`, a power of two: eight places for each backend keep false alarms rare.
+    ///
+    /// It is never more than the default. Only addresses count, and a cluster with a million backends has pods behind many
+    /// service ports at once; a larger filter would cost each packet more in cache misses than a false alarm now and then,
+    /// which is one more look-up.
     pub fn filter_words(&self) -> u32 {
-        self.backends.div_ceil(8).next_power_of_two()
+        self.backends.div_ceil(8).next_power_of_two().min(abi::FILTER_WORDS)
     }
 }
 
@@ -168,6 +178,7 @@ impl TryFrom<Options> for Config {
                 trace: levels.0.would_enable(DATAPATH_TARGET, &tracing::Level::TRACE),
             },
             log: LogConfig { format: options.log_format.unwrap_or_default(), levels: levels.0 },
+            metrics_bind: options.metrics_bind.unwrap_or(options::DEFAULT_METRICS_BIND),
             attach: options.attach.unwrap_or_default(),
             bpffs: bpffs(options.bpffs)?,
             node_name: node_name(options.node_name)?,
@@ -220,11 +231,13 @@ fn bpffs(path: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
 fn limits(options: &Options) -> Result<Limits, ConfigError> {
     /// More would make the kernel refuse a map, or take more memory than any node has to spare.
     const MOST: u32 = 1 << 26;
-    let checked = |flag, given: Option<NonZeroU32>, default| match given.map(NonZeroU32::get) {
-        Some(value) if value > MOST => Err(ConfigError::Value {
+    /// Counters of service ports are there for each CPU, and the kernel gives such a map no more than 2 GiB of addresses.
+    const MOST_SERVICES: u32 = 1 << 20;
+    let checked = |flag, given: Option<NonZeroU32>, default, most| match given.map(NonZeroU32::get) {
+        Some(value) if value > most => Err(ConfigError::Value {
             flag,
             value: value.to_string(),
-            problem: format!("is more than {MOST}"),
+            problem: format!("is more than {most}"),
             remedy: "give what the cluster will need at most",
         }),
         Some(value) => Ok(value),
@@ -232,11 +245,12 @@ fn limits(options: &Options) -> Result<Limits, ConfigError> {
     };
     let defaults = Limits::DEFAULT;
     Ok(Limits {
-        services: checked("max-services", options.max_services, defaults.services)?,
-        frontends: checked("max-frontends", options.max_frontends, defaults.frontends)?,
-        backends: checked("max-backends", options.max_backends, defaults.backends)?,
-        slots: checked("max-slots", options.max_slots, defaults.slots)?,
-        flows: checked("max-flows", options.max_flows, defaults.flows)?,
+        services: checked("max-services", options.max_services, defaults.services, MOST_SERVICES)?,
+        frontends: checked("max-frontends", options.max_frontends, defaults.frontends, MOST)?,
+        backends: checked("max-backends", options.max_backends, defaults.backends, MOST)?,
+        slots: checked("max-slots", options.max_slots, defaults.slots, MOST)?,
+        flows: checked("max-flows", options.max_flows, defaults.flows, MOST)?,
+        affinities: checked("max-affinities", options.max_affinities, defaults.affinities, MOST)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The command line, and the file with the same keys.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,8 @@ use super::{AttachMode, ConfigError, Levels, LogFormat, Seconds, Seed};
 
 /// Where `--bpffs` points when nobody says otherwise.
 pub(super) const DEFAULT_BPFFS: &str = "/sys/fs/bpf/viaduct";
+/// Where metrics can be read when nobody says otherwise: where those of the reference proxy are.
+pub(super) const DEFAULT_METRICS_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10249);
 
 /// An eBPF datapath for Kubernetes Services.
 #[derive(Parser, Debug)]
@@ -70,6 +73,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = "Node")]
     pub bpffs: Option<PathBuf>,
 
+    /// Where metrics can be read, at /metrics [default: 127.0.0.1:10249].
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Node")]
+    pub metrics_bind: Option<SocketAddr>,
+
     /// How programs are attached to links [default: auto].
     #[arg(long, value_name = "HOW", help_heading = "Node")]
     pub attach: Option<AttachMode>,
@@ -82,17 +89,22 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_frontends: Option<NonZeroU32>,
 
-    /// Most backends at one time: one for each endpoint of each service port [default: 131072].
+    /// Most backends at one time: one for each endpoint of each service port [default: 1048576].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_backends: Option<NonZeroU32>,
 
-    /// Most selection slots at one time: 32 to 64 for each backend [default: 8388608].
+    /// Most selection slots at one time: 32 to 36 for each backend, up to 64 where a port has few [default: 33554432].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_slots: Option<NonZeroU32>,
 
     /// Most connections at one time; beyond that the least recently used one is forgotten [default: 262144].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub max_flows: Option<NonZeroU32>,
+
+    /// Most clients remembered for ClientIP affinity at one time; beyond that the least recently used one is forgotten
+    /// [default: 131072].
+    #[arg(long, value_name = "N", help_heading = "Capacity")]
+    pub max_affinities: Option<NonZeroU32>,
 
     /// How long a TCP connection without an answer is remembered [default: 120s].
     #[arg(long, value_name = "TIME", help_heading = "Flows")]
@@ -148,12 +160,14 @@ impl Options {
             api_server: self.api_server.or(other.api_server),
             pod_links: self.pod_links.or(other.pod_links),
             bpffs: self.bpffs.or(other.bpffs),
+            metrics_bind: self.metrics_bind.or(other.metrics_bind),
             attach: self.attach.or(other.attach),
             max_services: self.max_services.or(other.max_services),
             max_frontends: self.max_frontends.or(other.max_frontends),
             max_backends: self.max_backends.or(other.max_backends),
             max_slots: self.max_slots.or(other.max_slots),
             max_flows: self.max_flows.or(other.max_flows),
+            max_affinities: self.max_affinities.or(other.max_affinities),
             tcp_new_timeout: self.tcp_new_timeout.or(other.tcp_new_timeout),
             tcp_established_timeout: self.tcp_established_timeout.or(other.tcp_established_timeout),
             tcp_closing_timeout: self.tcp_closing_timeout.or(other.tcp_closing_timeout),

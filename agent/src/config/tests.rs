@@ -3,6 +3,7 @@ use std::fs;
 use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
+use crate::plan::maglev_table_size;
 
 fn parse(flags: &[&str]) -> Result<Config, ConfigError> {
     let arguments = ["viaduct", "run"].iter().chain(flags);
@@ -34,6 +35,7 @@ fn a_node_name_is_enough() {
     assert_eq!(config.datapath.lifetimes, Lifetimes::DEFAULT);
     assert!(!config.datapath.trace);
     assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf/viaduct"));
+    assert_eq!(config.metrics_bind, "127.0.0.1:10249".parse().expect("an address"));
 }
 
 /// The help names defaults in words; they must be the real ones.
@@ -49,7 +51,7 @@ fn the_help_tells_the_truth_about_defaults() {
         .collect::<Vec<_>>()
         .join(" ");
     let limits = Limits::DEFAULT;
-    for number in [limits.services, limits.frontends, limits.backends, limits.slots, limits.flows] {
+    for number in [limits.services, limits.frontends, limits.backends, limits.slots, limits.flows, limits.affinities] {
         assert!(help.contains(&format!("[default: {number}]")), "{number} in {help}");
     }
     let seconds = |text: &str| Tick::from_seconds(text.parse::<Seconds>().expect("a span").0);
@@ -114,6 +116,8 @@ fn a_bad_value_is_named_with_its_flag_and_a_remedy() {
         (&["--node-name", "n", "--bpffs", "x"], "--bpffs x: is not an absolute path; start it with /"),
         (&["--node-name", "n", "--pod-links", "a,b["], "--pod-links b[:"),
         (&["--node-name", "n", "--max-slots", "4294967295"], "--max-slots 4294967295: is more than"),
+        (&["--node-name", "n", "--max-affinities", "67108865"], "--max-affinities 67108865: is more than 67108864; give"),
+        (&["--node-name", "n", "--max-services", "1048577"], "--max-services 1048577: is more than 1048576; give"),
     ] {
         let message = problem(flags);
         assert!(message.contains(expected), "{message}");
@@ -140,18 +144,24 @@ fn levels_are_overall_or_by_part() {
     assert!(!quiet.0.would_enable("hyper", &tracing::Level::INFO));
 }
 
-/// A service port takes one row for itself and one for its VIP, and up to 64 slots for its one endpoint, twice while its
-/// table is being replaced.
-#[test]
-fn fifty_thousand_services_of_one_port_fit() {
+/// A service port takes a frontend for itself and one for its VIP, and a run of slots.
+fn fits(services: u32, endpoints: u32) -> bool {
     let limits = Limits::DEFAULT;
-    assert!(limits.services >= 50_000 && limits.backends >= 50_000);
-    assert!(limits.frontends >= 2 * 50_000);
-    assert!(limits.slots >= 2 * 64 * 50_000);
+    limits.services >= services
+        && limits.frontends >= 2 * services
+        && limits.backends > services * endpoints
+        && limits.slots >= services * maglev_table_size(endpoints).next_multiple_of(2)
 }
 
 #[test]
-fn the_filter_grows_with_the_backends() {
+fn large_clusters_fit_the_defaults() {
+    assert!(fits(10_000, 100) && fits(50_000, 10) && fits(50_000, 1) && fits(65_000, 7));
+    assert!(!fits(10_000, 105), "the defaults are not larger than they must be");
+}
+
+#[test]
+fn the_filter_grows_with_the_backends_up_to_what_a_cache_holds() {
     assert_eq!(Limits::DEFAULT.filter_words(), abi::FILTER_WORDS);
     assert_eq!(Limits { backends: 1, ..Limits::DEFAULT }.filter_words(), 1);
+    assert_eq!(Limits { backends: 1 << 13, ..Limits::DEFAULT }.filter_words(), 1 << 10);
 }

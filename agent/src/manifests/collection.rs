@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::parse::{Content, Item};
-use crate::model::{Event, Kind, Object, ObjectRef, Problem, Subject};
+use crate::model::{Event, Kind, Object, ObjectRef, Problem, Subject, notes};
 
 /// Where an object stands: file, and place in it.
 type Place = (Arc<PathBuf>, usize);
@@ -30,11 +30,19 @@ impl Collection {
         let of_kind =
             |kind| self.places.keys().filter(move |object| object.kind == kind).filter_map(|object| self.object(object));
         let listed = |kind| Event::Listed(kind, of_kind(kind).cloned().collect());
-        let mut events = vec![listed(Kind::Service), listed(Kind::EndpointSlice)];
+        let mut events: Vec<_> = Kind::ALL.map(listed).into();
         events.extend(self.places.keys().map(|object| self.problems_of(object)));
         events
             .extend(self.problems.iter().map(|(path, problems)| Event::Problems(Subject::File(path.clone()), problems.clone())));
         events
+    }
+
+    /// What is to be said about the objects though nothing is wrong with them.
+    pub(super) fn notes(&self) -> BTreeSet<String> {
+        let first = |object: &ObjectRef| self.items(object).next().map(|(_, item)| item);
+        let advised = self.places.keys().filter_map(|object| Some(format!("{object}: {}", first(object)?.advice?)));
+        let objects = self.places.keys().filter_map(|object| self.object(object));
+        advised.chain(notes(objects).into_iter().map(|(object, note)| format!("{object}: {note}"))).collect()
     }
 
     /// The file `path` is new or has changed.
@@ -130,6 +138,7 @@ fn keep_good_versions(old: &[Item], new: &mut [Item]) {
         let Object::Refused(object) = &item.object else { continue };
         if let Some(good) = old.iter().find(|old| old.object.reference() == *object) {
             item.object = good.object.clone();
+            item.advice = good.advice;
         }
     }
 }

@@ -4,8 +4,9 @@ use crate::model::Kind;
 
 const CORE: &str = "v1";
 const DISCOVERY: &str = "discovery.k8s.io/v1";
+const NETWORKING: &str = "networking.k8s.io/v1";
 /// The other kinds of [`CORE`].
-const CORE_KINDS: [&str; 16] = [
+const CORE_KINDS: [&str; 14] = [
     "Binding",
     "ComponentStatus",
     "ConfigMap",
@@ -13,10 +14,8 @@ const CORE_KINDS: [&str; 16] = [
     "Event",
     "LimitRange",
     "Namespace",
-    "Node",
     "PersistentVolume",
     "PersistentVolumeClaim",
-    "Pod",
     "PodTemplate",
     "ReplicationController",
     "ResourceQuota",
@@ -40,16 +39,24 @@ pub(super) enum Identity {
 /// Tells what a document with this `kind` and `apiVersion` is.
 ///
 /// Other groups are recognised by the slash in their version. Of them nothing is known, so that a misspelt kind of theirs
-/// goes unnoticed; but no other well-known group has slices, nor has one without a domain Services.
+/// goes unnoticed; but no other well-known group has slices or ServiceCIDRs, nor has one without a domain Services.
 pub(super) fn identify(kind: &str, version: Option<&str>) -> Identity {
     let group = version.and_then(|version| version.split_once('/')).map(|(group, _)| group);
-    match (kind, version) {
-        ("Service", None | Some(CORE)) => Identity::Known(Kind::Service),
-        ("EndpointSlice", None | Some(DISCOVERY)) => Identity::Known(Kind::EndpointSlice),
-        ("EndpointSlice", _) => Identity::UnknownVersion(DISCOVERY),
-        ("Service", _) if group.is_none_or(|group| !group.contains('.')) => Identity::UnknownVersion(CORE),
-        (_, None | Some(CORE)) if CORE_KINDS.contains(&kind) => Identity::Foreign,
-        _ if group.is_some_and(|group| !group.is_empty() && group != "discovery.k8s.io") => Identity::Foreign,
-        _ => Identity::UnknownKind,
+    let known = match kind {
+        "Service" => Some((Kind::Service, CORE)),
+        "Pod" => Some((Kind::Pod, CORE)),
+        "Node" => Some((Kind::Node, CORE)),
+        "EndpointSlice" => Some((Kind::EndpointSlice, DISCOVERY)),
+        "ServiceCIDR" => Some((Kind::ServiceCidr, NETWORKING)),
+        _ => None,
+    };
+    match (known, version) {
+        (Some((kind, _)), None) => Identity::Known(kind),
+        (Some((kind, own)), Some(version)) if own == version => Identity::Known(kind),
+        (Some((_, CORE)), _) if group.is_some_and(|group| group.contains('.')) => Identity::Foreign,
+        (Some((_, own)), _) => Identity::UnknownVersion(own),
+        (None, None | Some(CORE)) if CORE_KINDS.contains(&kind) => Identity::Foreign,
+        (None, _) if group.is_some_and(|group| !group.is_empty() && group != "discovery.k8s.io") => Identity::Foreign,
+        (None, _) => Identity::UnknownKind,
     }
 }

@@ -7,7 +7,10 @@ mod collection;
 mod files;
 mod identity;
 mod parse;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,13 +49,15 @@ pub enum ManifestError {
 pub struct Manifests {
     files: Files,
     collection: Collection,
+    /// What was said about the objects as they are now.
+    said: BTreeSet<String>,
 }
 
 impl Manifests {
     /// The manifests at `path`, which must be there. Nothing but its name is read yet.
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let files = Files::open(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
-        Ok(Self { files, collection: Collection::default() })
+        Ok(Self { files, collection: Collection::default(), said: BTreeSet::new() })
     }
 
     /// Sends all objects, then every change, until nobody receives any more.
@@ -60,8 +65,13 @@ impl Manifests {
         let (changed, mut changes) = watch::channel(());
         let watcher = self.watch(changed);
         self.read();
-        let count = self.collection.len();
-        info!(objects = count, path = %self.files.root().display(), "manifests read");
+        let (objects, path) = (self.collection.len(), self.files.root().display());
+        if objects == 0 {
+            info!(%path, "there is no Kubernetes object here that is used; it is watched for some to come");
+        } else {
+            info!(objects, %path, "manifests read");
+        }
+        self.say_news();
         if events.send(self.collection.list()).await.is_err() {
             return;
         }
@@ -77,6 +87,7 @@ impl Manifests {
             self.settle().await;
             changes.mark_unchanged();
             let batch = self.read();
+            self.say_news();
             if !batch.is_empty() && events.send(batch).await.is_err() {
                 return;
             }
@@ -111,6 +122,20 @@ impl Manifests {
             });
         }
         events
+    }
+
+    fn say_news(&mut self) {
+        for note in self.news() {
+            info!("{note}");
+        }
+    }
+
+    /// What may be an oversight and was not said before.
+    fn news(&mut self) -> Vec<String> {
+        let notes = self.collection.notes();
+        let news = notes.difference(&self.said).cloned().collect();
+        self.said = notes;
+        news
     }
 
     /// Asks the kernel to tell of changes. The folder is watched also where a file was given: editors put a new file in

@@ -8,13 +8,15 @@ use serde_json::Value;
 use tracing::debug;
 
 use super::identity::{Identity, identify};
-use crate::model::{Accepted, Object, Problem, accept};
+use crate::model::{Accepted, Object, Problem, accept_with_pods, advice};
 
 /// An object of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) object: Object,
     pub(super) problems: Vec<Problem>,
+    /// What it lacks to be of use.
+    pub(super) advice: Option<&'static str>,
     /// The document in the file, from 1.
     pub(super) document: usize,
 }
@@ -98,17 +100,19 @@ impl Reader<'_> {
                 return self.complain("apiVersion", &what, &format!("write {known}"));
             }
             Identity::UnknownKind => {
-                let remedy = "those that are used are Service, EndpointSlice and List; others need the apiVersion of their group";
+                let remedy = "those that are used are Service, EndpointSlice, Pod, Node, ServiceCIDR and List; others need the apiVersion of \
+                              their group";
                 return self.complain("kind", &format!("{kind:?} is not known"), remedy);
             }
         };
-        let Some(Accepted { object, mut problems }) = accept(kind, value) else {
+        let Some(Accepted { object, mut problems }) = accept_with_pods(kind, value) else {
             return self.complain("metadata.name", "is missing", "give the object a name");
         };
         for problem in &mut problems {
             problem.origin = Some((self.path.clone(), self.document));
         }
-        self.items.push(Item { object, problems, document: self.document });
+        let advice = if matches!(object, Object::Ignored(_)) { advice(kind, value) } else { None };
+        self.items.push(Item { object, problems, advice, document: self.document });
     }
 
     fn complain(&mut self, field: &str, what: &str, remedy: &str) {

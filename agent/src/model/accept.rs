@@ -1,10 +1,10 @@
 //! JSON to specs: the one place where objects of either source are checked.
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::problem::Findings;
-use super::{Kind, Object, ObjectName, ObjectRef, Problem, service, slice};
+use super::{Kind, Object, ObjectName, ObjectRef, Problem, node, pod, service, service_cidr, slice};
 
 /// An object after the check.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,24 +17,39 @@ pub struct Accepted {
 
 /// Checks the object `value` of `kind` and keeps the fields that are used. None: it has no name to speak of it by.
 ///
-/// An object with a problem is refused whole, so that what was programmed from an earlier version of it stays.
+/// An object with a problem is refused whole, so that what was programmed from an earlier version of it stays. The exception
+/// is an endpoint of a slice: it alone is left out. A slice that stays as it was, because one of its endpoints is bad, would
+/// go on sending connections to Pods that are long gone.
 pub fn accept(kind: Kind, value: &Value) -> Option<Accepted> {
-    let text = |field| value.get("metadata")?.get(field)?.as_str();
-    let name = text("name").filter(|name| !name.is_empty())?;
-    let namespace = text("namespace").unwrap_or("default");
+    check(kind, value, false)
+}
+
+/// The same for a source that has Pods: keeps what a Service says of its Pods, too.
+pub fn accept_with_pods(kind: Kind, value: &Value) -> Option<Accepted> {
+    check(kind, value, true)
+}
+
+fn check(kind: Kind, value: &Value, has_pods: bool) -> Option<Accepted> {
+    let text = |field| value.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty());
+    let name = text("name")?;
+    let namespace = if kind.is_namespaced() { text("namespace").unwrap_or("default") } else { "" };
     let object = ObjectRef::new(kind, ObjectName::new(namespace, name));
     let mut findings = Findings::new(&object);
     let accepted = match kind {
-        Kind::Service => decode(value, &mut findings).and_then(|wire| service::check(&wire, &object, &mut findings)),
+        Kind::Service => decode(value, &mut findings).and_then(|wire| service::check(&wire, &object, has_pods, &mut findings)),
         Kind::EndpointSlice => decode(value, &mut findings).and_then(|wire| slice::check(&wire, &object, &mut findings)),
+        Kind::Node => decode(value, &mut findings).map(|wire| node::check(&wire, &object)),
+        Kind::ServiceCidr => decode(value, &mut findings).map(|wire| service_cidr::check(&wire, &object, &mut findings)),
+        Kind::Pod => decode(value, &mut findings).map(|wire| pod::check(&wire, &object, &mut findings)),
     };
-    let problems = findings.problems;
-    let object = accepted.filter(|_| problems.is_empty()).unwrap_or_else(|| Object::Refused(object.clone()));
+    let Findings { problems, is_refused, .. } = findings;
+    let object = accepted.filter(|_| !is_refused).unwrap_or_else(|| Object::Refused(object.clone()));
     Some(Accepted { object, problems })
 }
 
-fn decode<T: DeserializeOwned>(value: &Value, findings: &mut Findings<'_>) -> Option<T> {
-    match serde_path_to_error::deserialize(value) {
+fn decode<'a, T: Deserialize<'a>>(value: &'a Value, findings: &mut Findings<'_>) -> Option<T> {
+    // Where an error is costs as much to follow as all the rest; nearly no object has one.
+    match T::deserialize(value).or_else(|_| serde_path_to_error::deserialize(value)) {
         Ok(wire) => Some(wire),
         Err(error) => {
             let path = error.path().to_string();
@@ -45,39 +60,70 @@ fn decode<T: DeserializeOwned>(value: &Value, findings: &mut Findings<'_>) -> Op
     }
 }
 
-/// Fields of Kubernetes objects that both kinds share.
+/// Fields that several kinds share.
 pub(super) mod wire {
+    use std::borrow::{Borrow, Cow};
     use std::collections::BTreeMap;
+    use std::fmt;
     use std::net::IpAddr;
+    use std::ops::Deref;
 
     use serde::Deserialize;
     use viaduct_common::Protocol;
 
+    use super::super::Labels;
     use super::super::problem::Findings;
 
-    /// `metadata`.
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    pub(in super::super) struct Metadata {
-        pub(in super::super) creation_timestamp: Option<String>,
-        #[serde(default)]
-        pub(in super::super) labels: Option<BTreeMap<String, String>>,
-    }
+    /// Text of an object, not copied where it needs no change.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+    pub(in super::super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    impl Metadata {
-        /// The value of the label `key`.
-        pub(in super::super) fn label(&self, key: &str) -> Option<&str> {
-            self.labels.as_ref()?.get(key).map(String::as_str)
+    impl Deref for Text<'_> {
+        type Target = str;
+
+        fn deref(&self) -> &str {
+            &self.0
         }
     }
 
-    /// `ports[]`.
-    #[derive(Deserialize)]
-    pub(in super::super) struct Port {
-        pub(in super::super) name: Option<String>,
-        #[serde(rename = "port")]
-        pub(in super::super) number: Option<i64>,
-        pub(in super::super) protocol: Option<String>,
+    impl fmt::Debug for Text<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Debug::fmt(&self.0, f)
+        }
+    }
+
+    impl Borrow<str> for Text<'_> {
+        fn borrow(&self) -> &str {
+            self
+        }
+    }
+
+    /// `metadata`.
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+    pub(in super::super) struct Metadata<'a> {
+        pub(in super::super) creation_timestamp: Option<Text<'a>>,
+        pub(in super::super) deletion_timestamp: Option<Text<'a>>,
+        #[serde(default)]
+        pub(in super::super) labels: Option<BTreeMap<Text<'a>, Text<'a>>>,
+        annotations: Option<BTreeMap<Text<'a>, Text<'a>>>,
+    }
+
+    impl Metadata<'_> {
+        /// The value of the label `key`.
+        pub(in super::super) fn label(&self, key: &str) -> Option<&str> {
+            self.labels.as_ref()?.get(key).map(Deref::deref)
+        }
+
+        /// The value of the annotation `key`.
+        pub(in super::super) fn annotation(&self, key: &str) -> Option<&str> {
+            self.annotations.as_ref()?.get(key).map(Deref::deref)
+        }
+    }
+
+    /// Labels as they are kept.
+    pub(in super::super) fn labels(labels: Option<&BTreeMap<Text<'_>, Text<'_>>>) -> Labels {
+        labels.into_iter().flatten().map(|(name, value)| ((**name).into(), (**value).into())).collect()
     }
 
     /// The number of a port at `field`.
@@ -105,13 +151,14 @@ pub(super) mod wire {
 
     /// The IP address at `field`: one that a host can have.
     pub(in super::super) fn address(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<IpAddr> {
+        parse_address(text).map_err(|(what, remedy)| findings.add(field, what, remedy)).ok()
+    }
+
+    /// The IP address `text`, if a host can have it; or what is wrong with it, and what to do.
+    pub(in super::super) fn parse_address(text: &str) -> Result<IpAddr, (String, &'static str)> {
         let Ok(ip) = text.parse::<IpAddr>() else {
-            findings.add(
-                field,
-                format!("{text:?} is not an IP address"),
-                "write an IPv4 or IPv6 address, without a port or prefix",
-            );
-            return None;
+            let what = format!("{text:?} is not an IP address");
+            return Err((what, "write an IPv4 or IPv6 address, without a port or prefix"));
         };
         let what = if ip != ip.to_canonical() {
             "an IPv4 address in IPv6 clothes"
@@ -122,9 +169,8 @@ pub(super) mod wire {
         } else if ip.is_multicast() || ip == IpAddr::from([255, 255, 255, 255]) {
             "a multicast or broadcast address"
         } else {
-            return Some(ip);
+            return Ok(ip);
         };
-        findings.add(field, format!("{ip} is {what}"), "use an address that one host of the cluster can have");
-        None
+        Err((format!("{ip} is {what}"), "use an address that one host of the cluster can have"))
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{ObjectName, ServiceSpec};
 
 /// A Service that asks for a VIP. The order is that in which claims without a holder are heard.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Claim {
-    created: Box<str>,
+    created: Arc<str>,
     pub(super) name: ObjectName,
 }
 
@@ -28,7 +29,8 @@ impl Claim {
 struct Contest {
     /// Who had it when the claims were last settled.
     had: Option<ObjectName>,
-    claims: BTreeSet<Claim>,
+    /// Sorted; nearly always one.
+    claims: Vec<Claim>,
 }
 
 impl Contest {
@@ -60,12 +62,18 @@ impl Claims {
         for (spec, ip) in each_ip(old) {
             let Some(contest) = self.contests.get_mut(&ip) else { continue };
             contest.claims.iter().for_each(|claim| touched(&claim.name));
-            contest.claims.remove(&Claim::of(spec));
+            let claim = Claim::of(spec);
+            contest.claims.retain(|other| *other != claim);
             self.unsettled.insert(ip);
         }
         for (spec, ip) in each_ip(new) {
             let contest = self.contests.entry(ip).or_default();
-            contest.claims.insert(Claim::of(spec));
+            let claim = Claim::of(spec);
+            if let Err(place) = contest.claims.binary_search(&claim) {
+                // Room for one more, and not for four.
+                contest.claims.reserve_exact(1);
+                contest.claims.insert(place, claim);
+            }
             contest.claims.iter().for_each(|claim| touched(&claim.name));
             self.unsettled.insert(ip);
         }

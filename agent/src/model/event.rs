@@ -1,6 +1,6 @@
 //! What the sources tell: the same for an API server and for manifests.
 
-use super::{Kind, ObjectName, ObjectRef, Problem, ServiceSpec, SliceSpec, Subject};
+use super::{Kind, NodeSpec, ObjectName, ObjectRef, PodSpec, Problem, ServiceCidrSpec, ServiceSpec, SliceSpec, Subject};
 
 /// An object that was accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -9,8 +9,14 @@ pub enum Object {
     Service(ServiceSpec),
     /// A slice of a Service's endpoints.
     Slice(SliceSpec),
-    /// An object that is none of our business (an ExternalName Service, a headless one, a slice of FQDNs): if an earlier
-    /// version of it was, that is gone.
+    /// A Node, perhaps another one than the own.
+    Node(NodeSpec),
+    /// Ranges for ClusterIPs.
+    ServiceCidr(ServiceCidrSpec),
+    /// A Pod that has an address.
+    Pod(PodSpec),
+    /// An object that is none of our business (an ExternalName Service, a headless one, a slice of FQDNs, a Pod that has
+    /// ended): if an earlier version of it was, that is gone.
     Ignored(ObjectRef),
     /// An object of which only a version that cannot be used is known: an earlier version stays.
     Refused(ObjectRef),
@@ -19,10 +25,18 @@ pub enum Object {
 impl Object {
     /// Which object it is.
     pub fn reference(&self) -> ObjectRef {
+        ObjectRef::new(self.kind(), self.name().clone())
+    }
+
+    /// The object's kind.
+    pub const fn kind(&self) -> Kind {
         match self {
-            Self::Service(spec) => ObjectRef::new(Kind::Service, spec.name.clone()),
-            Self::Slice(spec) => ObjectRef::new(Kind::EndpointSlice, spec.name.clone()),
-            Self::Ignored(object) | Self::Refused(object) => object.clone(),
+            Self::Service(_) => Kind::Service,
+            Self::Slice(_) => Kind::EndpointSlice,
+            Self::Node(_) => Kind::Node,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
+            Self::Pod(_) => Kind::Pod,
+            Self::Ignored(object) | Self::Refused(object) => object.kind,
         }
     }
 
@@ -31,6 +45,9 @@ impl Object {
         match self {
             Self::Service(spec) => &spec.name,
             Self::Slice(spec) => &spec.name,
+            Self::Node(spec) => &spec.name,
+            Self::ServiceCidr(spec) => &spec.name,
+            Self::Pod(spec) => &spec.name,
             Self::Ignored(object) | Self::Refused(object) => &object.name,
         }
     }
@@ -39,12 +56,15 @@ impl Object {
 /// A change at a source.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
+    /// The source is going to list this kind: the cluster is not synced before it has. Services and slices are waited for
+    /// in any case; a source that follows more kinds says so before it lists anything. Where such a kind turns out not to
+    /// be available, the source lists it as empty.
+    Follows(Kind),
     /// An object was made or changed.
     Seen(Object),
     /// An object was deleted.
     Gone(ObjectRef),
-    /// All objects of a kind were listed: those that are not among them are gone. A source is synced once it has listed
-    /// every kind.
+    /// All objects of a kind were listed: those that are not among them are gone.
     Listed(Kind, Vec<Object>),
     /// These are the problems of the subject now; none: all is well.
     Problems(Subject, Vec<Problem>),

@@ -6,19 +6,34 @@
 mod accept;
 mod claims;
 mod cluster;
+mod compile;
 mod desired;
 mod endpoints;
 mod event;
+mod kept;
+mod name;
+mod node;
+mod notes;
+mod pod;
+mod pods;
 mod problem;
 mod service;
+mod service_cidr;
 mod slice;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
-pub use accept::{Accepted, accept};
-pub use cluster::{Cluster, Compiled};
+pub use accept::{Accepted, accept, accept_with_pods};
+pub use cluster::Cluster;
+pub use compile::Compiled;
 pub use desired::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, Pool};
 pub use event::{Event, Object};
+pub use name::{Kind, ObjectName, ObjectRef};
+pub use notes::{advice, notes};
 pub use problem::{Problem, Subject};
-pub use spec::{Conditions, EndpointSpec, Family, Kind, ObjectName, ObjectRef, PortSpec, ServiceSpec, SliceSpec};
+pub use spec::{
+    Conditions, EndpointSpec, Family, Hints, Labels, NodeSpec, PodSpec, PortSpec, Selection, ServiceCidrSpec, ServicePortSpec,
+    ServiceSpec, SliceSpec, Target,
+};

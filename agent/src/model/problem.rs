@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::ObjectRef;
+use super::name::OneLine;
 
 /// What a problem is about. All problems of one subject are replaced together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -17,12 +18,15 @@ pub enum Subject {
     ClusterIps(ObjectRef),
     /// The room that a Service needs in the maps.
     Capacity(ObjectRef),
+    /// The ranges of all ServiceCIDRs together.
+    ServiceCidrs,
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => path.display().fmt(f),
+            Self::File(path) => OneLine(path.display()).fmt(f),
+            Self::ServiceCidrs => f.write_str("the ranges of all ServiceCIDRs"),
             Self::Object(object) | Self::ClusterIps(object) | Self::Capacity(object) => object.fmt(f),
         }
     }
@@ -46,15 +50,15 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((path, document)) = &self.origin {
-            write!(f, "{}, document {document}: ", path.display())?;
+            write!(f, "{}, document {document}: ", OneLine(path.display()))?;
         }
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", OneLine(&self.field))?;
         }
-        write!(f, "{}; {}", self.what, self.remedy)
+        write!(f, "{}; {}", OneLine(&self.what), OneLine(&self.remedy))
     }
 }
 
@@ -62,15 +66,23 @@ impl fmt::Display for Problem {
 pub(super) struct Findings<'a> {
     object: &'a ObjectRef,
     pub(super) problems: Vec<Problem>,
+    /// The object cannot be used.
+    pub(super) is_refused: bool,
 }
 
 impl<'a> Findings<'a> {
     pub(super) const fn new(object: &'a ObjectRef) -> Self {
-        Self { object, problems: Vec::new() }
+        Self { object, problems: Vec::new(), is_refused: false }
     }
 
-    /// Notes that `field` is wrong.
+    /// Notes that `field` is wrong, so that the object cannot be used.
     pub(super) fn add(&mut self, field: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+        self.is_refused = true;
+        self.add_about_part(field, what, remedy);
+    }
+
+    /// Notes that `field` is wrong, and that the object is used without the part that it belongs to.
+    pub(super) fn add_about_part(&mut self, field: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem {
             origin: None,
             object: Some(self.object.clone()),

@@ -1,31 +1,62 @@
 //! EndpointSlices: what is read of them, and what makes one unusable.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::Deserialize;
 
-use super::accept::wire::{Metadata, Port, address, port_number, protocol};
+use super::accept::wire::{Metadata, Text, parse_address, port_number, protocol};
 use super::problem::Findings;
-use super::{Conditions, EndpointSpec, Family, Object, ObjectName, ObjectRef, PortSpec, SliceSpec};
+use super::{Conditions, EndpointSpec, Family, Hints, Object, ObjectName, ObjectRef, PortSpec, SliceSpec};
 
 /// Names the Service that a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Slices with this label belong to a Service without ClusterIP.
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
+/// When what a slice tells of happened.
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
 /// An EndpointSlice, as far as it is used.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct EndpointSlice {
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct EndpointSlice<'a> {
     #[serde(default)]
-    metadata: Metadata,
-    address_type: Option<String>,
-    ports: Option<Vec<Port>>,
-    endpoints: Option<Vec<Endpoint>>,
+    metadata: Metadata<'a>,
+    address_type: Option<Text<'a>>,
+    ports: Option<Vec<Port<'a>>>,
+    endpoints: Option<Vec<Endpoint<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Endpoint {
-    addresses: Option<Vec<String>>,
+#[serde(bound(deserialize = "'de: 'a"))]
+struct Port<'a> {
+    name: Option<Text<'a>>,
+    #[serde(rename = "port")]
+    number: Option<i64>,
+    protocol: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct Endpoint<'a> {
+    addresses: Option<Vec<Text<'a>>>,
     conditions: Option<WireConditions>,
+    node_name: Option<Text<'a>>,
+    hints: Option<WireHints<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct WireHints<'a> {
+    for_nodes: Option<Vec<Hint<'a>>>,
+    for_zones: Option<Vec<Hint<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct Hint<'a> {
+    name: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -36,7 +67,7 @@ struct WireConditions {
 }
 
 /// Checks a slice. None: it cannot be used; `findings` say why.
-pub(super) fn check(slice: &EndpointSlice, object: &ObjectRef, findings: &mut Findings<'_>) -> Option<Object> {
+pub(super) fn check(slice: &EndpointSlice<'_>, object: &ObjectRef, findings: &mut Findings<'_>) -> Option<Object> {
     if slice.metadata.label(HEADLESS).is_some() {
         return Some(Object::Ignored(object.clone()));
     }
@@ -64,10 +95,11 @@ pub(super) fn check(slice: &EndpointSlice, object: &ObjectRef, findings: &mut Fi
         family,
         ports,
         endpoints,
+        triggered: slice.metadata.annotation(TRIGGERED).map(Into::into),
     }))
 }
 
-fn check_ports(ports: &[Port], findings: &mut Findings<'_>) -> Box<[PortSpec]> {
+fn check_ports(ports: &[Port<'_>], findings: &mut Findings<'_>) -> Arc<[PortSpec]> {
     let mut specs: Vec<PortSpec> = Vec::with_capacity(ports.len());
     for (i, port) in ports.iter().enumerate() {
         // A port without a number means that the endpoints have none of this name.
@@ -86,21 +118,33 @@ fn check_ports(ports: &[Port], findings: &mut Findings<'_>) -> Box<[PortSpec]> {
     specs.into()
 }
 
-fn check_endpoints(endpoints: &[Endpoint], family: Family, findings: &mut Findings<'_>) -> Box<[EndpointSpec]> {
+fn check_endpoints(endpoints: &[Endpoint<'_>], family: Family, findings: &mut Findings<'_>) -> Box<[EndpointSpec]> {
+    let mut names = Names::default();
     let mut specs = Vec::with_capacity(endpoints.len());
     for (i, endpoint) in endpoints.iter().enumerate() {
         let Some(text) = endpoint.addresses.as_ref().and_then(|addresses| addresses.first()) else {
-            findings.add(format!("endpoints[{i}].addresses"), "is empty", "give the endpoint's address");
+            findings.add_about_part(format!("endpoints[{i}].addresses"), "is empty", "give the endpoint's address");
             continue;
         };
         let field = format!("endpoints[{i}].addresses[0]");
-        let Some(address) = address(text, &field, findings) else { continue };
+        let address = match parse_address(text) {
+            Ok(address) => address,
+            Err((what, remedy)) => {
+                findings.add_about_part(field, what, remedy);
+                continue;
+            }
+        };
         if Family::of(address) != family {
             let what = format!("{address} is {}, but addressType is {family}", Family::of(address));
-            findings.add(field, what, "put the addresses of each family into a slice of its own");
+            findings.add_about_part(field, what, "put the addresses of each family into a slice of its own");
             continue;
         }
-        specs.push(EndpointSpec { address, conditions: endpoint.conditions.as_ref().map(conditions).unwrap_or_default() });
+        specs.push(EndpointSpec {
+            address,
+            conditions: endpoint.conditions.as_ref().map(conditions).unwrap_or_default(),
+            node: endpoint.node_name.as_deref().filter(|name| !name.is_empty()).map(|name| names.share(name)),
+            hints: endpoint.hints.as_ref().and_then(|hints| self::hints(hints, &mut names)),
+        });
     }
     specs.into()
 }
@@ -111,5 +155,28 @@ fn conditions(wire: &WireConditions) -> Conditions {
         ready: wire.ready.unwrap_or(default.ready),
         serving: wire.serving.unwrap_or(default.serving),
         terminating: wire.terminating.unwrap_or(default.terminating),
+    }
+}
+
+fn hints(wire: &WireHints<'_>, names: &mut Names) -> Option<Box<Hints>> {
+    let mut shared = |hints: &Option<Vec<Hint<'_>>>| {
+        hints.as_deref().unwrap_or_default().iter().map(|hint| names.share(&hint.name)).collect::<Box<[_]>>()
+    };
+    let hints = Hints { nodes: shared(&wire.for_nodes), zones: shared(&wire.for_zones) };
+    (hints != Hints::default()).then(|| Box::new(hints))
+}
+
+/// The names of nodes and zones in one slice, each kept once.
+#[derive(Default)]
+struct Names(BTreeSet<Arc<str>>);
+
+impl Names {
+    fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        self.0.insert(name.clone());
+        name
     }
 }

@@ -1,79 +1,12 @@
-//! The fields of Services and EndpointSlices that are used, and nothing more: a big cluster has 10,000s of each.
+//! The fields of objects that are used, and nothing more: a big cluster has 10,000s of Services and slices.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use viaduct_common::Protocol;
+use viaduct_common::{Cidr, Protocol};
 
-/// Namespace and name.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ObjectName {
-    /// The namespace.
-    pub namespace: Arc<str>,
-    /// The name in it.
-    pub name: Arc<str>,
-}
-
-impl ObjectName {
-    /// The name `namespace/name`.
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// The kinds of objects that the agent reads.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Kind {
-    /// `v1`, `Service`.
-    Service,
-    /// `discovery.k8s.io/v1`, `EndpointSlice`.
-    EndpointSlice,
-}
-
-impl Kind {
-    /// The word in an object's `kind`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// One object of the cluster.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ObjectRef {
-    /// What it is.
-    pub kind: Kind,
-    /// What it is called.
-    pub name: ObjectName,
-}
-
-impl ObjectRef {
-    /// The object of `kind` called `name`.
-    pub const fn new(kind: Kind, name: ObjectName) -> Self {
-        Self { kind, name }
-    }
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.name)
-    }
-}
+use super::{EndpointSet, ObjectName};
 
 /// An IP family.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -103,15 +36,28 @@ impl fmt::Display for Family {
     }
 }
 
-/// A port of a Service or of a slice. The two belong together where name and protocol are equal.
+/// A port at which endpoints listen. It belongs to a Service's port where name and protocol are equal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PortSpec {
     /// The name; empty if it has none.
     pub name: Arc<str>,
     /// The protocol.
     pub protocol: Protocol,
-    /// The number: the VIP's in a Service, the endpoints' in a slice.
+    /// The number.
     pub number: u16,
+}
+
+/// A port of a Service.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ServicePortSpec {
+    /// The name; empty if it has none.
+    pub name: Arc<str>,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The number at the Service's addresses.
+    pub number: u16,
+    /// The number at the nodes' addresses; 0: it has none there.
+    pub node_port: u16,
 }
 
 /// What is used of a Service.
@@ -120,11 +66,41 @@ pub struct ServiceSpec {
     /// What it is called.
     pub name: ObjectName,
     /// `metadata.creationTimestamp` (RFC 3339 in UTC, so that its order is that of time); empty if it has none.
-    pub created: Box<str>,
+    pub created: Arc<str>,
     /// `spec.clusterIPs`, at most one of each family.
     pub cluster_ips: Box<[IpAddr]>,
     /// `spec.ports`.
-    pub ports: Box<[PortSpec]>,
+    pub ports: Arc<[ServicePortSpec]>,
+    /// How long a client stays with its backend, in seconds; 0: there is no affinity.
+    pub affinity_seconds: u32,
+    /// `spec.internalTrafficPolicy`: the endpoints for connections to the ClusterIPs.
+    pub internal_policy: EndpointSet,
+    /// `spec.externalTrafficPolicy`: the endpoints for connections from outside. Means nothing without a way in.
+    pub external_policy: EndpointSet,
+    /// `spec.externalIPs`.
+    pub external_ips: Box<[IpAddr]>,
+    /// `status.loadBalancer.ingress[].ip`, where the load balancer hands packets on with this destination.
+    pub load_balancer_ips: Box<[IpAddr]>,
+    /// How its endpoints are found among Pods; none where the source has slices alone.
+    pub selection: Option<Box<Selection>>,
+}
+
+impl ServiceSpec {
+    /// A Service called `name` that has nothing yet.
+    pub fn new(name: ObjectName) -> Self {
+        Self {
+            name,
+            created: "".into(),
+            cluster_ips: [].into(),
+            ports: [].into(),
+            affinity_seconds: 0,
+            internal_policy: EndpointSet::Cluster,
+            external_policy: EndpointSet::Cluster,
+            external_ips: [].into(),
+            load_balancer_ips: [].into(),
+            selection: None,
+        }
+    }
 }
 
 /// `endpoints[].conditions`, with the defaults filled in.
@@ -144,13 +120,33 @@ impl Default for Conditions {
     }
 }
 
+/// `endpoints[].hints`: for whom the endpoint is meant.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Hints {
+    /// Names of nodes, `forNodes`; empty if there are no hints of this sort.
+    pub nodes: Box<[Arc<str>]>,
+    /// Names of zones, `forZones`; empty if there are no hints of this sort.
+    pub zones: Box<[Arc<str>]>,
+}
+
 /// What is used of an endpoint.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct EndpointSpec {
     /// `addresses[0]`; the others mean nothing.
     pub address: IpAddr,
     /// Whether it can be used.
     pub conditions: Conditions,
+    /// `nodeName`: where it runs.
+    pub node: Option<Arc<str>>,
+    /// For whom it is meant; none: for all.
+    pub hints: Option<Box<Hints>>,
+}
+
+impl EndpointSpec {
+    /// A ready endpoint at `address`, on no node that is known, for everyone.
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, conditions: Conditions::default(), node: None, hints: None }
+    }
 }
 
 /// What is used of an EndpointSlice.
@@ -163,7 +159,69 @@ pub struct SliceSpec {
     /// `addressType`.
     pub family: Family,
     /// `ports`, those with a number.
-    pub ports: Box<[PortSpec]>,
+    pub ports: Arc<[PortSpec]>,
     /// `endpoints`.
     pub endpoints: Box<[EndpointSpec]>,
+    /// When what it tells of happened (RFC 3339): annotation `endpoints.kubernetes.io/last-change-trigger-time`.
+    pub triggered: Option<Box<str>>,
+}
+
+/// What is used of a Node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeSpec {
+    /// What it is called.
+    pub name: ObjectName,
+    /// Its zone: label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
+}
+
+/// What is used of a ServiceCIDR.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceCidrSpec {
+    /// What it is called.
+    pub name: ObjectName,
+    /// `spec.cidrs`.
+    pub cidrs: Box<[Cidr]>,
+}
+
+/// Labels, sorted by name.
+pub type Labels = Box<[(Arc<str>, Arc<str>)]>;
+
+/// What is used of a Pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PodSpec {
+    /// What it is called.
+    pub name: ObjectName,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `status.podIPs`.
+    pub ips: Box<[IpAddr]>,
+    /// The ports that have names, of its containers and then of its sidecars.
+    pub named_ports: Box<[PortSpec]>,
+    /// `spec.nodeName`.
+    pub node: Option<Arc<str>>,
+    /// Its condition `Ready` is true.
+    pub is_ready: bool,
+    /// It is being deleted.
+    pub is_terminating: bool,
+}
+
+/// Where a Service's port leads on a Pod: `targetPort`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To this number.
+    Number(u16),
+    /// To the container's port of this name.
+    Name(Arc<str>),
+}
+
+/// How a Service finds its endpoints among Pods.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selection {
+    /// `spec.selector`: the labels that its Pods have; never empty.
+    pub selector: Labels,
+    /// Name, protocol and target of each port.
+    pub targets: Box<[(Arc<str>, Protocol, Target)]>,
+    /// `spec.publishNotReadyAddresses`: every Pod counts as ready.
+    pub publishes_not_ready: bool,
 }

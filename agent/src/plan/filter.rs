@@ -55,11 +55,4 @@ impl NeededBits {
     pub(super) fn begin_sweep(&mut self) {
         self.recent.clear();
     }
-
-    /// Takes over what the same half of an older mirror of the maps was about to forget.
-    pub(super) fn inherit(&mut self, older: &Self) {
-        for (word, bits) in &older.recent {
-            *self.recent.entry(*word).or_default() |= bits;
-        }
-    }
 }

@@ -14,16 +14,26 @@ const SLOTS_PER_BACKEND: u32 = 32;
 
 /// The number of slots for `backends` backends: a prime, so that every step length visits every slot.
 ///
-/// It is the same for all counts up to the next power of two: a table that changes its size moves nearly every slot.
+/// A table that changes its size moves nearly every slot, so the size is that for the next round count, and one backend
+/// more or less mostly leaves it as it is.
 pub const fn table_size(backends: u32) -> u32 {
     if backends == 0 {
         return 0;
     }
-    let mut size = SLOTS_PER_BACKEND * backends.next_power_of_two();
+    let mut size = SLOTS_PER_BACKEND * next_round(backends);
     while !is_prime(size) {
         size += 1;
     }
     size
+}
+
+/// The next power of two for few backends, whose tables are small anyway; for many, the next number of four significant
+/// bits, which is at most an eighth above.
+const fn next_round(backends: u32) -> u32 {
+    if backends <= 16 {
+        return backends.next_power_of_two();
+    }
+    backends.next_multiple_of(1 << (backends.ilog2() - 3))
 }
 
 const fn is_prime(number: u32) -> bool {
@@ -103,9 +113,19 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_the_smallest_primes_that_are_large_enough_for_the_next_power_of_two() {
-        let sizes = [0, 1, 2, 3, 4, 5, 1000, 1024, 1025].map(table_size);
-        assert_eq!(sizes, [0, 37, 67, 131, 131, 257, 32771, 32771, 65537]);
+    fn sizes_are_the_smallest_primes_that_are_large_enough_for_the_next_round_count() {
+        let sizes = [0, 1, 2, 3, 4, 5, 16, 17, 18, 100, 104, 1000, 1024, 1025].map(table_size);
+        assert_eq!(sizes, [0, 37, 67, 131, 131, 257, 521, 577, 577, 3329, 3329, 32771, 32771, 36871]);
+    }
+
+    #[test]
+    fn most_counts_have_the_size_of_their_neighbour_and_none_takes_many_slots_more_than_it_must() {
+        let same = (1..1000).filter(|count| table_size(*count) == table_size(count + 1)).count();
+        assert!(same > 900, "{same} of 999");
+        for count in 17..2000 {
+            assert!(table_size(count) <= count * 38, "{count} backends: {} slots", table_size(count));
+        }
+        assert!((1..=16).all(|count| table_size(count) <= count * 70));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use viaduct_common::{Backend, BackendId, FilterWord, Frontend, L4Address, mix};
+use viaduct_common::{Backend, BackendId, FilterWord, Frontend, L4Address, ServiceCidrs, mix};
 
-/// How many rows each map has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How many rows each map has, or has in use.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Capacities {
     /// Rows of `FRONTENDS`.
     pub frontends: u32,
-    /// Rows of `SLOTS`.
+    /// Slots in `SLOTS`, two in each row.
     pub slots: u32,
     /// Rows of `BACKENDS`; row 0 is never used.
     pub backends: u32,
@@ -68,4 +68,63 @@ pub struct Observed {
     pub runs: BTreeMap<SlotRun, SlotDigest>,
     /// `FILTERS`: rows with a bit set.
     pub filters: BTreeMap<u32, FilterWord>,
+    /// `SERVICE_CIDRS`.
+    pub service_cidrs: ServiceCidrs,
+}
+
+/// A map that ops change row by row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Table {
+    /// `FRONTENDS`.
+    Frontends,
+    /// `ENDPOINTS`.
+    Endpoints,
+    /// `BACKENDS`.
+    Backends,
+    /// `FILTERS`.
+    Filters,
+    /// `SERVICE_CIDRS`.
+    ServiceCidrs,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Frontends, Self::Endpoints, Self::Backends, Self::Filters, Self::ServiceCidrs];
+}
+
+/// Rows of a map. Those that hold nothing may be left out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rows {
+    /// Of `FRONTENDS`.
+    Frontends(Vec<(L4Address, Frontend)>),
+    /// Of `ENDPOINTS`.
+    Endpoints(Vec<(L4Address, u32)>),
+    /// Of `BACKENDS`, in order.
+    Backends(Vec<(BackendId, Backend)>),
+    /// Of `FILTERS`, in order.
+    Filters(Vec<(u32, FilterWord)>),
+    /// The only one of `SERVICE_CIDRS`.
+    ServiceCidrs(Box<ServiceCidrs>),
+}
+
+/// A part of a map, as it was at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The rows.
+    pub rows: Rows,
+    /// Where the next part begins: of an array, the index of its first row. None: this was the last one.
+    pub next: Option<u32>,
+}
+
+impl Observed {
+    /// Adds what was read.
+    pub fn add(&mut self, rows: Rows) {
+        match rows {
+            Rows::Frontends(rows) => self.frontends.extend(rows),
+            Rows::Endpoints(rows) => self.endpoints.extend(rows),
+            Rows::Backends(rows) => self.backends.extend(rows),
+            Rows::Filters(rows) => self.filters.extend(rows),
+            Rows::ServiceCidrs(row) => self.service_cidrs = *row,
+        }
+    }
 }

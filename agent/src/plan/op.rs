@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use viaduct_common::{Backend, BackendFlags, BackendId, FilterWord, Frontend, L4Address, ServiceId};
+use viaduct_common::{Backend, BackendFlags, BackendId, FilterWord, Frontend, L4Address, ServiceCidrs, ServiceId};
 
 /// A change to one row, or to one run of slots that no frontend refers to yet.
 ///
@@ -55,6 +55,11 @@ pub enum Op {
         /// Its new content.
         row: FilterWord,
     },
+    /// Sets the row of `SERVICE_CIDRS`. Should it fail half-way, no range counts.
+    PutServiceCidrs {
+        /// Its new content.
+        row: Box<ServiceCidrs>,
+    },
     /// Zeroes a row of `BACKENDS` and its counters: the number may be given to another backend.
     ClearBackend {
         /// Its index.
@@ -85,6 +90,9 @@ impl fmt::Display for Op {
             Self::RemoveEndpoint { key } => write!(f, "remove endpoint {key}"),
             Self::PutFilter { word, row } => {
                 write!(f, "set filter word {word} to {:#x} for VIPs, {:#x} for backends", row.vips, row.backends)
+            }
+            Self::PutServiceCidrs { row } => {
+                write!(f, "set {} IPv4 and {} IPv6 ranges for ClusterIPs", row.v4_count, row.v6_count)
             }
             Self::ClearBackend { id } => write!(f, "clear backend {}", id.0),
             Self::ClearService { id } => write!(f, "clear the counters of service {}", id.0),

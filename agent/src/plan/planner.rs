@@ -1,34 +1,20 @@
 //! The planner: who has which rows, and the way from desired state to ops.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use viaduct_common::{Addr, Backend, BackendFlags, BackendId, L4Address, Protocol, ServiceId};
+use viaduct_common::{Addr, Backend, BackendFlags, BackendId, L4Address, ServiceId};
 
+use super::audit::Audit;
+use super::holding::Holding;
 use super::ids::IdPool;
-use super::service::{Draft, Plan};
+use super::service::{Draft, Plan, Stage};
 use super::tables::Tables;
 use super::{Capacities, Observed, Op, Refusal};
-use crate::model::{DesiredService, ObjectName};
+use crate::model::{DesiredPort, DesiredService, ObjectName};
 
 /// How long a run of slots stays as it is after the last frontend left it. A packet is done within microseconds.
 pub const SLOT_GRACE: Duration = Duration::from_secs(1);
-
-/// Name and protocol of a service port.
-pub(super) type PortName = (Arc<str>, Protocol);
-
-/// What belongs to a Service, in the maps or about to be.
-#[derive(Default, Debug)]
-pub(super) struct Holding {
-    /// The number of each port.
-    pub(super) ports: BTreeMap<PortName, ServiceId>,
-    /// Numbers of ports that are gone and whose rows may still be there.
-    pub(super) leaving: BTreeSet<ServiceId>,
-    /// Keys of `FRONTENDS` that may be there.
-    pub(super) frontends: BTreeSet<L4Address>,
-}
 
 /// Turns desired states into ops, one Service at a time.
 ///
@@ -47,6 +33,7 @@ pub struct Planner {
     pub(super) holdings: BTreeMap<ObjectName, Holding>,
     /// Which Service has a frontend.
     pub(super) owners: HashMap<L4Address, ObjectName>,
+    pub(super) audit: Option<Audit>,
     room: u64,
 }
 
@@ -55,7 +42,7 @@ impl Planner {
     pub fn new(capacities: Capacities, observed: Observed) -> Self {
         let tables = Tables::new(&capacities, observed);
         Self {
-            backend_ids: IdPool::new(capacities.backends, tables.backends.keys().map(|id| id.0)),
+            backend_ids: IdPool::new(capacities.backends, tables.backends.iter().map(|(id, _)| id.0)),
             service_ids: IdPool::new(capacities.services, tables.services().map(|id| id.0)),
             idle: tables.frontends_by_service(),
             capacities,
@@ -63,15 +50,14 @@ impl Planner {
             assigned: BTreeSet::new(),
             holdings: BTreeMap::new(),
             owners: HashMap::new(),
+            audit: None,
             room: 0,
         }
     }
 
-    /// Takes over what was read from the maps again. Where it differs from what was applied, planning every Service anew
-    /// and [`Planner::prune`] bring it into order.
-    pub fn reread(&mut self, observed: Observed) {
-        self.tables = self.tables.reread(&self.capacities, observed);
-        self.backend_ids = IdPool::new(self.capacities.backends, self.tables.backends.keys().map(|id| id.0));
+    /// Works out anew which numbers are free, after rows appeared or went without an op.
+    pub(super) fn recount(&mut self) {
+        self.backend_ids = IdPool::new(self.capacities.backends, self.tables.backends.iter().map(|(id, _)| id.0));
         self.idle.extend(self.tables.frontends_by_service().into_iter().filter(|(id, _)| !self.assigned.contains(id)));
         let services = self.idle.keys().chain(&self.assigned);
         self.service_ids = IdPool::new(self.capacities.services, services.map(|id| id.0));
@@ -80,9 +66,20 @@ impl Planner {
 
     /// What brings the maps from what they hold to what `desired` wants for the Service `name`; an empty one removes it.
     pub fn plan(&mut self, name: &ObjectName, desired: &DesiredService, now: Duration) -> Result<Plan, Refusal> {
+        self.plan_stage(name, desired, Stage::Whole, now)
+    }
+
+    /// The part of [`Planner::plan`] that adds: it takes over frontends that are another Service's so far, and takes
+    /// nothing away. Where Services swap VIPs, those that get one are planned in this way first, so that no VIP is ever
+    /// away. It is never complete.
+    pub fn plan_additions(&mut self, name: &ObjectName, desired: &DesiredService, now: Duration) -> Result<Plan, Refusal> {
+        self.plan_stage(name, desired, Stage::Additions, now)
+    }
+
+    fn plan_stage(&mut self, name: &ObjectName, desired: &DesiredService, stage: Stage, now: Duration) -> Result<Plan, Refusal> {
         self.reclaim(now);
         self.adopt(name, desired);
-        Draft::new(self, name, desired).complete()
+        Draft::new(self, name, desired).complete(stage)
     }
 
     /// Records that `op` was applied at `now`.
@@ -93,8 +90,13 @@ impl Planner {
             }
             _ => {}
         }
+        if let Some(audit) = &mut self.audit
+            && let Op::PutFrontend { key, .. } | Op::PutEndpoint { key, .. } = op
+        {
+            audit.written(*key);
+        }
         if let Op::ClearBackend { id } = op
-            && self.tables.backends.contains_key(id)
+            && self.tables.backends.contains(*id)
         {
             self.backend_ids.release(id.0);
         }
@@ -108,7 +110,7 @@ impl Planner {
 
     /// Ends a plan: `complete` if all of its ops were applied.
     pub fn finish(&mut self, plan: &Plan, complete: bool) {
-        for id in plan.new_backends.iter().filter(|id| !self.tables.backends.contains_key(id)) {
+        for id in plan.new_backends.iter().filter(|id| !self.tables.backends.contains(**id)) {
             self.backend_ids.release(id.0);
         }
         if !complete {
@@ -116,16 +118,18 @@ impl Planner {
             return;
         }
         let Some(holding) = self.holdings.get_mut(&plan.service) else { return };
-        for key in holding.frontends.extract_if(.., |key| !plan.frontends.contains(key)) {
+        let (frontends, numbers) = holding.settle(|key| plan.frontends.contains(key));
+        let is_empty = holding.is_empty();
+        for key in frontends {
             if self.owners.get(&key) == Some(&plan.service) {
                 self.owners.remove(&key);
             }
         }
-        for id in std::mem::take(&mut holding.leaving) {
+        for id in numbers {
             self.assigned.remove(&id);
             self.idle.insert(id, Vec::new());
         }
-        if holding.ports.is_empty() && holding.frontends.is_empty() {
+        if is_empty {
             self.holdings.remove(&plan.service);
         }
     }
@@ -133,8 +137,6 @@ impl Planner {
     /// Ops, in any order, that remove what no Service has; to be asked for until there are none. Only fit when every
     /// Service was planned at least once.
     pub fn prune(&self) -> Vec<Op> {
-        let stray = |id: BackendId, row: &Backend| !self.assigned.contains(&row.service) || !self.tables.is_indexed(id, row);
-        let backends = self.tables.backends.iter().filter(|(id, row)| row.flags != BackendFlags::RETIRED && stray(**id, row));
         let frontends: Vec<_> = self.tables.frontends.keys().filter(|key| !self.owners.contains_key(key)).collect();
         // The whole address goes when its ports are gone, and backends go when no frontend leads to them.
         let ports: Vec<_> = frontends.iter().filter(|key| !key.is_whole()).map(|key| Op::RemoveFrontend { key: **key }).collect();
@@ -142,9 +144,30 @@ impl Planner {
             return ports;
         }
         let mut ops: Vec<_> = frontends.into_iter().map(|key| Op::RemoveFrontend { key: *key }).collect();
-        ops.extend(backends.map(|(id, row)| Op::PutBackend { id: *id, row: Backend { flags: BackendFlags::RETIRED, ..*row } }));
-        ops.extend(self.tables.uneven.iter().map(|key| endpoint_op(*key, self.tables.listeners(*key))));
+        // A Service whose plan failed or was refused may still need what an earlier start of the agent left it.
+        let unused = self.strays().filter(|(_, row)| !self.is_balanced_by_others(row.service));
+        ops.extend(unused.map(|(id, row)| Op::PutBackend { id, row: Backend { flags: BackendFlags::RETIRED, ..*row } }));
+        let listeners = &self.tables.listeners;
+        ops.extend(listeners.uneven().map(|key| endpoint_op(key, listeners.rows(key))));
         ops
+    }
+
+    /// True if [`Planner::prune`] has nothing to do, now or when a Service that waits was programmed.
+    pub fn is_pruned(&self) -> bool {
+        self.strays().next().is_none() && self.prune().is_empty()
+    }
+
+    /// Backends that are no Service's.
+    fn strays(&self) -> impl Iterator<Item = (BackendId, &Backend)> {
+        let is_found =
+            |id, row: &Backend| self.tables.backends.find(row.service, row.address).is_some_and(|(found, _)| found == id);
+        let is_stray = move |id, row: &Backend| !self.assigned.contains(&row.service) || !is_found(id, row);
+        self.tables.backends.iter().filter(move |(id, row)| row.flags != BackendFlags::RETIRED && is_stray(*id, row))
+    }
+
+    /// True for a number that is no Service's, but that frontends of Services still carry.
+    fn is_balanced_by_others(&self, number: ServiceId) -> bool {
+        !self.assigned.contains(&number) && self.tables.is_balanced(number)
     }
 
     /// The Service that has `vip`, in the maps or about to be.
@@ -164,6 +187,30 @@ impl Planner {
         }
     }
 
+    /// The VIPs that the Service `name` has, in the maps or about to be.
+    pub fn vips_of(&self, name: &ObjectName) -> impl Iterator<Item = Addr> {
+        let keys = self.holdings.get(name).into_iter().flat_map(Holding::frontends);
+        keys.filter(|key| key.is_whole() && self.owners.get(key) == Some(name)).map(|key| key.addr)
+    }
+
+    /// When the next runs of slots become free.
+    pub fn next_reclaim(&self) -> Option<Duration> {
+        self.tables.space.next_due()
+    }
+
+    /// How many rows of each map are in use.
+    pub fn used(&self) -> Capacities {
+        let tables = &self.tables;
+        Capacities {
+            frontends: tables.frontends.len() as u32,
+            slots: self.capacities.slots - tables.space.free(),
+            backends: tables.backends.len() as u32,
+            endpoints: tables.listeners.len() as u32,
+            filter_words: tables.filters.len() as u32,
+            services: (self.assigned.len() + self.idle.len()) as u32,
+        }
+    }
+
     /// The Services that have, or may have, rows.
     pub fn services(&self) -> impl Iterator<Item = &ObjectName> {
         self.holdings.keys()
@@ -175,34 +222,43 @@ impl Planner {
         if desired.is_empty() && !self.holdings.contains_key(name) {
             return;
         }
-        let holding = self.holdings.entry(name.clone()).or_default();
+        let mut holding = self.holdings.remove(name).unwrap_or_default();
         for port in &desired.ports {
             for key in port.frontends.iter().map(|frontend| &frontend.key) {
-                let Some(row) = self.tables.frontends.get(key) else { continue };
-                if self.owners.contains_key(key) {
-                    continue;
-                }
-                self.owners.insert(*key, name.clone());
-                holding.frontends.insert(*key);
-                if let Some(keys) = self.idle.remove(&row.service) {
-                    self.assigned.insert(row.service);
-                    // Frontends of one port that carry two numbers, because they were two Services', come to one.
-                    if let Entry::Vacant(place) = holding.ports.entry((port.name.clone(), port.protocol)) {
-                        place.insert(row.service);
-                    } else {
-                        holding.leaving.insert(row.service);
-                    }
-                    // Those that it does not want have to go before the backends that they lead to.
-                    holding.frontends.extend(keys);
+                let Some(row) = self.tables.frontends.get(key).copied() else { continue };
+                if !self.owners.contains_key(key) {
+                    self.owners.insert(*key, name.clone());
+                    holding.add([*key]);
+                    self.adopt_number(row.service, port, &mut holding);
                 }
             }
         }
         for key in desired.vips.iter().map(|vip| L4Address::whole(*vip)) {
             if self.tables.frontends.contains_key(&key) && !self.owners.contains_key(&key) {
                 self.owners.insert(key, name.clone());
-                holding.frontends.insert(key);
+                holding.add([key]);
             }
         }
+        self.holdings.insert(name.clone(), holding);
+    }
+
+    /// Gives the port a number that nobody has, with its backends, if all frontends that were found to carry it are the
+    /// port's. A number of several Services' frontends, or of one that nobody wants any more, is left to be pruned: flows of
+    /// that frontend must see their backends go.
+    fn adopt_number(&mut self, number: ServiceId, port: &DesiredPort, holding: &mut Holding) {
+        let Some(carriers) = self.idle.get(&number) else { return };
+        let is_own = |key: &L4Address| port.frontends.iter().any(|frontend| frontend.key == *key);
+        // Backends of a family without a frontend are left from one that is gone, and nobody knows which.
+        let is_reached = |row: &Backend| carriers.iter().any(|key| key.addr.is_v4() == row.address.addr.is_v4());
+        let is_whole = self.tables.backends.of(number).all(|(_, row)| is_reached(&row));
+        if !is_whole || !carriers.iter().all(is_own) {
+            return;
+        }
+        let carriers = carriers.as_slice().into();
+        self.idle.remove(&number);
+        self.assigned.insert(number);
+        // Frontends of one port that carry two numbers, because they were two Services', come to one.
+        holding.adopt(port, number, carriers);
     }
 }
 

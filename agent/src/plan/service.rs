@@ -6,9 +6,19 @@ use viaduct_common::{
     Addr, Backend, BackendFlags, BackendId, FilterPlace, FilterWord, Frontend, FrontendFlags, L4Address, ServiceId, abi,
 };
 
+use super::holding::HeldPort;
 use super::planner::{Planner, endpoint_op};
 use super::{Op, Refusal, SlotDigest, SlotRun, maglev};
-use crate::model::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, ObjectName, Pool};
+use crate::model::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, ObjectName};
+
+/// How much of a plan is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// All of it.
+    Whole,
+    /// What adds, without what takes away.
+    Additions,
+}
 
 /// The ops for one Service, in the order in which they are to be applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +44,8 @@ pub(super) struct Draft<'a> {
     backends: BTreeMap<BackendId, Backend>,
     /// Runs to be written.
     slots: Vec<Op>,
+    /// Runs that frontends of this Service get, so that those with the same content share one.
+    laid: Vec<(SlotDigest, SlotRun)>,
     /// Rows of frontends as they shall be.
     frontends: BTreeMap<L4Address, Frontend>,
 }
@@ -49,16 +61,17 @@ impl<'a> Draft<'a> {
             new_runs: Vec::new(),
             backends: BTreeMap::new(),
             slots: Vec::new(),
+            laid: Vec::new(),
             frontends: BTreeMap::new(),
         }
     }
 
     /// The plan; or all that was taken is given back, and the maps and the Service's holding stay as they are.
-    pub(super) fn complete(mut self) -> Result<Plan, Refusal> {
+    pub(super) fn complete(mut self, stage: Stage) -> Result<Plan, Refusal> {
         match self.lay_out() {
             Ok(ports) => {
                 self.hold(ports);
-                Ok(self.into_plan())
+                Ok(self.into_plan(stage))
             }
             Err(refusal) => {
                 self.give_back();
@@ -73,14 +86,15 @@ impl<'a> Draft<'a> {
         for port in &self.desired.ports {
             let service = self.service_id(port)?;
             for (index, pool) in port.pools.iter().enumerate() {
+                let mut numbered = Vec::with_capacity(pool.backends.len());
                 for backend in &pool.backends {
-                    self.backend_id(service, *backend)?;
+                    numbered.push((self.backend_id(service, *backend)?, *backend));
                 }
                 for set in [EndpointSet::Cluster, EndpointSet::Local] {
                     let frontends = port.frontends.iter().filter(|frontend| frontend.pool == index && frontend.set == set);
                     let frontends: Vec<_> = frontends.copied().collect();
                     if !frontends.is_empty() {
-                        let run = self.run(service, pool, set, &frontends)?;
+                        let run = self.run(&numbered, set, &frontends)?;
                         let row = |frontend: DesiredFrontend| (frontend.key, frontend_row(service, port, frontend, run));
                         self.frontends.extend(frontends.into_iter().map(row));
                     }
@@ -93,51 +107,76 @@ impl<'a> Draft<'a> {
         Ok(ports)
     }
 
+    /// The number that the port has, or a new one.
+    ///
+    /// A UDP port that loses a frontend gets a new one, and with it new numbers for its backends: the flows that came
+    /// through that frontend hold the old ones, see them retired, and leave at once. The flows of its other frontends are
+    /// dealt out anew, mostly to the same backends, because slots depend on addresses alone. TCP flows are left alone anyway.
     fn service_id(&mut self, port: &DesiredPort) -> Result<ServiceId, Refusal> {
-        let holding = self.planner.holdings.get(self.name);
-        if let Some(id) = holding.and_then(|holding| holding.ports.get(&(port.name.clone(), port.protocol))) {
-            return Ok(*id);
+        if let Some(held) = self.held(port).filter(|held| !held.loses_udp_frontend(port)) {
+            return Ok(held.id);
         }
         let rows = self.planner.capacities.services;
         let id = self.planner.service_ids.take().map(ServiceId);
-        let id = id.ok_or(Refusal { map: abi::SERVICE_COUNTERS.name, needed: 1, free: 0, rows })?;
+        let id = id.ok_or(Refusal { map: abi::SERVICE_COUNTERS.name, needed: 1, free: 0, soon: 0, rows })?;
         self.new_services.push(id);
         Ok(id)
     }
 
-    /// The run of slots for `set` of `pool`: the one that its frontends have, if it holds the right backends, or a new one.
+    /// What is held for `port`, under its name or under the one that it had before: then it has that one's frontends.
+    fn held(&self, port: &DesiredPort) -> Option<&HeldPort> {
+        let holding = self.planner.holdings.get(self.name)?;
+        let rows = port.frontends.iter().filter_map(|frontend| self.planner.tables.frontends.get(&frontend.key));
+        let mut former = rows.filter_map(|row| holding.numbered(row.service));
+        let is_gone = |held: &&HeldPort| !self.desired.ports.iter().any(|other| held.is(other));
+        holding.port(port).or_else(|| former.find(is_gone))
+    }
+
+    /// The run of slots for `set` of the backends: one that holds the right ones already, or a new one.
     fn run(
         &mut self,
-        service: ServiceId,
-        pool: &Pool,
+        backends: &[(BackendId, DesiredBackend)],
         set: EndpointSet,
         frontends: &[DesiredFrontend],
     ) -> Result<Option<SlotRun>, Refusal> {
-        let mut usable = Vec::with_capacity(pool.backends.len());
-        for backend in pool.backends.iter().filter(|backend| backend.flags.contains(set.flag())) {
-            usable.push((backend.address, self.backend_id(service, *backend)?));
-        }
+        let usable = backends.iter().filter(|(_, backend)| backend.flags.contains(set.flag()));
+        let usable: Vec<_> = usable.map(|(id, backend)| (backend.address, *id)).collect();
         if usable.is_empty() {
             return Ok(None);
         }
         let slots = maglev::fill(&usable);
         let digest = SlotDigest::of(slots.iter().copied());
-        let tables = &mut self.planner.tables;
-        let fits = |run: &SlotRun| run.count as usize == slots.len() && tables.digest(*run) == Some(digest);
-        if let Some(run) = frontends.iter().filter_map(|frontend| SlotRun::of(tables.frontends.get(&frontend.key)?)).find(fits) {
-            return Ok(Some(run));
-        }
-        let needed = slots.len() as u32;
-        let rows = self.planner.capacities.slots;
-        let run = tables.space.take(needed);
-        let run = run.ok_or_else(|| Refusal { map: abi::SLOTS.name, needed, free: tables.space.free(), rows })?;
-        self.new_runs.push(run);
-        self.slots.push(Op::WriteSlots { first: run.first, backends: slots });
+        let run = match self.known_run(digest, slots.len(), frontends) {
+            Some(run) => run,
+            None => self.new_run(slots)?,
+        };
+        self.laid.push((digest, run));
         Ok(Some(run))
     }
 
+    /// A run with this content that one of the `frontends` has, or that another set of the Service got.
+    fn known_run(&self, digest: SlotDigest, slots: usize, frontends: &[DesiredFrontend]) -> Option<SlotRun> {
+        let tables = &self.planner.tables;
+        let present = frontends.iter().filter_map(|frontend| SlotRun::of(tables.frontends.get(&frontend.key)?));
+        let present = present.filter_map(|run| Some((tables.digest(run)?, run)));
+        let mut all = present.chain(self.laid.iter().copied());
+        all.find(|(other, run)| *other == digest && run.count as usize == slots).map(|(_, run)| run)
+    }
+
+    fn new_run(&mut self, slots: Vec<BackendId>) -> Result<SlotRun, Refusal> {
+        let needed = (slots.len() as u32).next_multiple_of(2);
+        let rows = self.planner.capacities.slots;
+        let space = &mut self.planner.tables.space;
+        let run = space.take(slots.len() as u32);
+        let refusal = || Refusal { map: abi::SLOTS.name, needed, free: space.free(), soon: space.retired(), rows };
+        let run = run.ok_or_else(refusal)?;
+        self.new_runs.push(run);
+        self.slots.push(Op::WriteSlots { first: run.first, backends: slots });
+        Ok(run)
+    }
+
     fn backend_id(&mut self, service: ServiceId, backend: DesiredBackend) -> Result<BackendId, Refusal> {
-        let known = self.planner.tables.backend(service, backend.address).map(|(id, _)| id);
+        let known = self.planner.tables.backends.find(service, backend.address).map(|(id, _)| id);
         let id = if let Some(id) = known {
             id
         } else {
@@ -147,7 +186,7 @@ impl<'a> Draft<'a> {
             // What this plan has taken so far is free again when it is refused.
             let free = self.new_backends.len();
             let needed = (wanted + free).saturating_sub(self.backends.len()) as u32;
-            let id = id.ok_or(Refusal { map: abi::BACKENDS.name, needed, free: free as u32, rows })?;
+            let id = id.ok_or(Refusal { map: abi::BACKENDS.name, needed, free: free as u32, soon: 0, rows })?;
             self.new_backends.push(id);
             id
         };
@@ -162,8 +201,8 @@ impl<'a> Draft<'a> {
         let new = self.frontends.keys().filter(|key| !tables.frontends.contains_key(key)).count();
         room(abi::FRONTENDS.name, new, tables.frontends.len(), capacities.frontends)?;
         let places: BTreeSet<_> = self.backends.values().map(|row| row.address).collect();
-        let new = places.iter().filter(|key| !tables.endpoints.contains_key(key)).count();
-        room(abi::ENDPOINTS.name, new, tables.endpoints.len(), capacities.endpoints)
+        let new = places.iter().filter(|key| tables.listeners.told(**key) == 0).count();
+        room(abi::ENDPOINTS.name, new, tables.listeners.len(), capacities.endpoints)
     }
 
     /// The Service holds from now on what the plan is about to make, and still what it will remove.
@@ -176,11 +215,8 @@ impl<'a> Draft<'a> {
             return;
         }
         let holding = self.planner.holdings.entry(self.name.clone()).or_default();
-        holding.frontends.extend(self.frontends.keys());
-        let names = self.desired.ports.iter().map(|port| (port.name.clone(), port.protocol));
-        let old = std::mem::replace(&mut holding.ports, names.zip(ports).collect());
-        let kept: BTreeSet<_> = holding.ports.values().copied().collect();
-        holding.leaving.extend(old.into_values().filter(|id| !kept.contains(id)));
+        holding.add(self.frontends.keys().copied());
+        holding.replace_ports(self.desired.ports.iter().zip(ports).map(|(port, id)| HeldPort::new(port, id)).collect());
     }
 
     fn give_back(self) {
@@ -190,14 +226,16 @@ impl<'a> Draft<'a> {
     }
 
     /// Everything that packets may be sent to comes first, then the frontends, then what nobody needs any more.
-    fn into_plan(self) -> Plan {
+    fn into_plan(mut self, stage: Stage) -> Plan {
         let mut ops = self.backends_before();
         ops.extend(self.endpoints());
         ops.extend(self.filters());
-        let last = [self.frontends_removed(), self.backends_after()];
-        ops.extend(self.slots.iter().cloned());
+        ops.append(&mut self.slots);
         ops.extend(self.frontends_put());
-        ops.extend(last.into_iter().flatten());
+        if stage == Stage::Whole {
+            ops.extend(self.frontends_removed());
+            ops.extend(self.backends_after());
+        }
         Plan {
             service: self.name.clone(),
             ops,
@@ -211,7 +249,7 @@ impl<'a> Draft<'a> {
     fn backends_before(&self) -> Vec<Op> {
         let tables = &self.planner.tables;
         let op = |(id, row): (&BackendId, &Backend)| {
-            let old = tables.backends.get(id);
+            let old = tables.backends.get(*id);
             let flags = old.map_or(row.flags, |old| row.flags.with(old.flags));
             let row = Backend { flags, ..*row };
             (old != Some(&row)).then_some(Op::PutBackend { id: *id, row })
@@ -223,12 +261,12 @@ impl<'a> Draft<'a> {
     fn backends_after(&self) -> Vec<Op> {
         let tables = &self.planner.tables;
         let lesser = self.backends.iter().filter(|(id, row)| {
-            let old = tables.backends.get(id);
+            let old = tables.backends.get(**id);
             old.is_some_and(|old| !row.flags.contains(old.flags))
         });
         let mut ops: Vec<_> = lesser.map(|(id, row)| Op::PutBackend { id: *id, row: *row }).collect();
         let Some(holding) = self.planner.holdings.get(self.name) else { return ops };
-        let rows = holding.ports.values().chain(&holding.leaving).flat_map(|service| tables.backends_of(*service));
+        let rows = holding.numbers().flat_map(|service| tables.backends.of(service));
         let unwanted = rows.filter(|(id, row)| row.flags != BackendFlags::RETIRED && !self.backends.contains_key(id));
         ops.extend(unwanted.map(|(id, row)| Op::PutBackend { id, row: Backend { flags: BackendFlags::RETIRED, ..row } }));
         ops
@@ -238,10 +276,10 @@ impl<'a> Draft<'a> {
         let tables = &self.planner.tables;
         let mut counts: BTreeMap<L4Address, u32> = BTreeMap::new();
         for (id, row) in &self.backends {
-            let count = counts.entry(row.address).or_insert_with(|| tables.listeners(row.address));
-            *count += u32::from(!tables.backends.contains_key(id));
+            let count = counts.entry(row.address).or_insert_with(|| tables.listeners.rows(row.address));
+            *count += u32::from(!tables.backends.contains(*id));
         }
-        let differs = |(key, count): &(L4Address, u32)| tables.endpoints.get(key) != Some(count);
+        let differs = |(key, count): &(L4Address, u32)| tables.listeners.told(*key) != *count;
         counts.into_iter().filter(differs).map(|(key, count)| endpoint_op(key, count)).collect()
     }
 
@@ -272,9 +310,9 @@ impl<'a> Draft<'a> {
     fn frontends_removed(&self) -> Vec<Op> {
         let Some(holding) = self.planner.holdings.get(self.name) else { return Vec::new() };
         let tables = &self.planner.tables;
-        let is_own = |service| holding.leaving.contains(&service) || holding.ports.values().any(|own| *own == service);
+        let is_own = |service| holding.numbers().any(|own| own == service);
         let is_free = |key| self.planner.owners.get(key).is_none_or(|owner| owner == self.name);
-        let unwanted = holding.frontends.iter().filter(|key| !self.frontends.contains_key(key));
+        let unwanted = holding.frontends().iter().filter(|key| !self.frontends.contains_key(key));
         let removed = unwanted.filter(|key| tables.frontends.get(key).is_some_and(|row| is_own(row.service) || is_free(*key)));
         let (whole, ports): (Vec<L4Address>, Vec<_>) = removed.partition(|key| key.is_whole());
         // While an address has a port, its other ports must refuse.
@@ -303,7 +341,7 @@ fn frontend_row(service: ServiceId, port: &DesiredPort, frontend: DesiredFronten
 fn room(map: &'static str, new: usize, used: usize, rows: u32) -> Result<(), Refusal> {
     let free = (rows as usize).saturating_sub(used);
     if new > free {
-        return Err(Refusal { map, needed: new as u32, free: free as u32, rows });
+        return Err(Refusal { map, needed: new as u32, free: free as u32, soon: 0, rows });
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Free space in `SLOTS`.
+//! Free space in `SLOTS`. A row of the map holds two slots, so runs begin at even ones, and the space of each is even.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,48 +14,52 @@ pub(super) struct SlotSpace {
     by_length: BTreeSet<(u32, u32)>,
     /// Runs that no frontend refers to any more, and when they become free; earliest first.
     retired: VecDeque<(Duration, SlotRun)>,
+    /// Slots of all free runs.
+    left: u32,
 }
 
 impl SlotSpace {
-    /// A map of `slots` slots, all free.
+    /// A map of `slots` slots, an even number, all free.
     pub(super) fn new(slots: u32) -> Self {
-        let mut space = Self { free: BTreeMap::new(), by_length: BTreeSet::new(), retired: VecDeque::new() };
-        space.insert(0, slots);
+        let mut space = Self { free: BTreeMap::new(), by_length: BTreeSet::new(), retired: VecDeque::new(), left: 0 };
+        space.insert(0, slots - slots % 2);
         space
     }
 
     /// Takes a run of `count` slots; none if there is no such run.
     pub(super) fn take(&mut self, count: u32) -> Option<SlotRun> {
-        let (length, first) = self.by_length.range((count, 0)..).next().copied()?;
+        let run = |first| SlotRun { first, count };
+        let (length, first) = self.by_length.range((space_of(run(0)), 0)..).next().copied()?;
         self.remove(first, length);
-        self.insert(first + count, length - count);
-        Some(SlotRun { first, count })
+        self.insert(first + space_of(run(first)), length - space_of(run(first)));
+        Some(run(first))
     }
 
     /// Takes just this run; false if a part of it is not free.
     pub(super) fn reserve(&mut self, run: SlotRun) -> bool {
         let Some((&first, &length)) = self.free.range(..=run.first).next_back() else { return false };
-        let end = u64::from(first) + u64::from(length);
-        if run.end() > end {
+        let (end, taken) = (u64::from(first) + u64::from(length), run.end().next_multiple_of(2));
+        if taken > end || !run.first.is_multiple_of(2) {
             return false;
         }
         self.remove(first, length);
         self.insert(first, run.first - first);
-        self.insert(run.first + run.count, (end - run.end()) as u32);
+        self.insert(taken as u32, (end - taken) as u32);
         true
     }
 
     /// Gives back a run that no packet can ever have seen.
     pub(super) fn release(&mut self, run: SlotRun) {
-        let (mut first, mut length) = (run.first, run.count);
+        let (mut first, mut length) = (run.first, space_of(run));
+        let end = first + length;
         if let Some((&before, &size)) = self.free.range(..first).next_back()
             && before + size == first
         {
             self.remove(before, size);
             (first, length) = (before, length + size);
         }
-        if let Some(&size) = self.free.get(&(run.first + run.count)) {
-            self.remove(run.first + run.count, size);
+        if let Some(&size) = self.free.get(&end) {
+            self.remove(end, size);
             length += size;
         }
         self.insert(first, length);
@@ -76,32 +80,39 @@ impl SlotSpace {
         any
     }
 
-    /// The same map with other runs in use: `used` and the retired ones. The second part has those of `used` that could
-    /// be reserved.
-    pub(super) fn rebuilt(&self, slots: u32, used: impl IntoIterator<Item = SlotRun>) -> (Self, Vec<SlotRun>) {
-        let mut space = Self::new(slots);
-        let reserved = used.into_iter().filter(|run| space.reserve(*run)).collect();
-        let retired = self.retired.iter().copied();
-        space.retired = retired.filter(|(_, run)| space.reserve(*run)).collect();
-        (space, reserved)
+    /// How many slots are free.
+    pub(super) const fn free(&self) -> u32 {
+        self.left
     }
 
-    /// How many slots are free.
-    pub(super) fn free(&self) -> u32 {
-        self.free.values().sum()
+    /// How many slots will be free when no packet can look at them any more.
+    pub(super) fn retired(&self) -> u32 {
+        self.retired.iter().map(|(_, run)| space_of(*run)).sum()
+    }
+
+    /// When the next slots become free.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.retired.front().map(|(due, _)| *due)
     }
 
     fn insert(&mut self, first: u32, length: u32) {
         if length > 0 {
+            self.left += length;
             self.free.insert(first, length);
             self.by_length.insert((length, first));
         }
     }
 
     fn remove(&mut self, first: u32, length: u32) {
+        self.left -= length;
         self.free.remove(&first);
         self.by_length.remove(&(length, first));
     }
+}
+
+/// The slots that `run` takes: the odd one out takes a row of the map all the same.
+const fn space_of(run: SlotRun) -> u32 {
+    run.count.next_multiple_of(2)
 }
 
 #[cfg(test)]
@@ -122,12 +133,14 @@ mod tests {
 
     #[test]
     fn only_a_wholly_free_run_can_be_reserved() {
-        let mut space = SlotSpace::new(10);
-        assert!(space.reserve(SlotRun { first: 3, count: 4 }));
+        let mut space = SlotSpace::new(12);
+        assert!(space.reserve(SlotRun { first: 4, count: 3 }));
         assert!(!space.reserve(SlotRun { first: 6, count: 2 }));
-        assert!(!space.reserve(SlotRun { first: 8, count: 3 }));
-        assert!(!space.reserve(SlotRun { first: u32::MAX, count: u32::MAX }));
-        assert_eq!((space.free(), space.take(3)), (6, Some(SlotRun { first: 0, count: 3 })));
+        assert!(!space.reserve(SlotRun { first: 10, count: 3 }));
+        assert!(!space.reserve(SlotRun { first: 9, count: 2 }), "it begins within a row");
+        assert!(!space.reserve(SlotRun { first: u32::MAX - 1, count: u32::MAX }));
+        assert_eq!((space.free(), space.take(3)), (8, Some(SlotRun { first: 0, count: 3 })));
+        assert_eq!(space.take(1), Some(SlotRun { first: 8, count: 1 }));
     }
 
     proptest! {
@@ -139,7 +152,9 @@ mod tests {
             for (take, size) in steps {
                 if take {
                     if let Some(run) = space.take(size) {
-                        prop_assert!(held.iter().all(|other| run.end() <= u64::from(other.first) || other.end() <= u64::from(run.first)));
+                        let row_after = |run: &SlotRun| run.end().div_ceil(2);
+                        let apart = |other: &SlotRun| row_after(&run) <= u64::from(other.first / 2) || row_after(other) <= u64::from(run.first / 2);
+                        prop_assert!(run.first.is_multiple_of(2) && held.iter().all(apart));
                         held.push(run);
                     }
                 } else if !held.is_empty() {

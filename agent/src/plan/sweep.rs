@@ -1,16 +1,18 @@
-//! Sweeps over the flow table: which flows are over, and which numbers and filter bits no flow needs any more.
+//! Sweeps over what the datapath writes: which flows and affinities are over, and which numbers and filter bits nothing
+//! needs any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use viaduct_common::{
-    Addr, BackendFlags, BackendId, FilterPlace, FilterWord, FlowEntry, FlowFlags, FlowKey, Lifetimes, ServiceId, Tick,
+    Addr, AffinityEntry, AffinityKey, BackendFlags, BackendId, FilterPlace, FilterWord, FlowEntry, FlowFlags, FlowKey, Lifetimes,
+    ServiceId, Tick,
 };
 
 use super::Op;
 use super::planner::{Planner, endpoint_op};
 
-/// Whether a flow stays in `FLOWS`.
+/// Whether a row stays where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keep {
     /// It stays.
@@ -19,10 +21,12 @@ pub enum Keep {
     No,
 }
 
-/// One pass over all flows. It begins with what might be free and strikes out what a flow still needs.
+/// One pass over all flows, and then over all affinities. It begins with what might be free and strikes out what is still
+/// needed.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     now: Tick,
+    nanos: u64,
     lifetimes: Lifetimes,
     filter_mask: u32,
     backends: BTreeSet<BackendId>,
@@ -54,6 +58,16 @@ impl Sweep {
         Keep::Yes
     }
 
+    /// Decides about one affinity: it goes when it is over, when its service port has none any more, and when its backend
+    /// is retired or another one's.
+    pub fn visit_affinity(&self, planner: &Planner, key: &AffinityKey, entry: &AffinityEntry) -> Keep {
+        let holds = entry.holds(self.nanos, planner.tables.affinity_seconds(key.service));
+        let backend = planner.tables.backends.get(entry.backend);
+        let lives = backend.is_some_and(|row| row.service == key.service && row.flags != BackendFlags::RETIRED);
+        // So a row that stays holds no number that the sweep may free.
+        if holds && lives { Keep::Yes } else { Keep::No }
+    }
+
     /// How many flows stayed.
     pub fn kept(&self) -> u64 {
         self.kept
@@ -77,9 +91,8 @@ impl Planner {
     /// it before may be about to write its flow.
     pub fn begin_sweep(&mut self, lifetimes: Lifetimes, now: Duration) -> Sweep {
         let tables = &mut self.tables;
-        let recent = std::mem::take(&mut tables.lately_retired);
-        let retired = tables.backends.iter().filter(|(id, row)| row.flags == BackendFlags::RETIRED && !recent.contains(id));
-        let backends = retired.map(|(id, _)| *id).collect();
+        let backends = tables.backends.long_retired().collect();
+        tables.backends.begin_sweep();
         let stale = |(word, row): (&u32, &FilterWord)| {
             let vips = row.vips & !tables.vip_bits.word(*word) & !tables.vip_bits.recent(*word);
             let backends = row.backends & !tables.backend_bits.word(*word) & !tables.backend_bits.recent(*word);
@@ -88,8 +101,10 @@ impl Planner {
         let bits = tables.filters.iter().filter_map(stale).collect();
         tables.vip_bits.begin_sweep();
         tables.backend_bits.begin_sweep();
+        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         Sweep {
-            now: Tick::from_nanos(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
+            now: Tick::from_nanos(nanos),
+            nanos,
             lifetimes,
             filter_mask: self.capacities.filter_words - 1,
             backends,
@@ -100,28 +115,30 @@ impl Planner {
     }
 
     /// Ops that free what the finished `sweep` saw no need for. Each goes to the store and to [`Planner::applied`].
+    ///
+    /// What was needed again and given up again since the sweep began waits for the next one.
     pub fn end_sweep(&self, sweep: &Sweep) -> Vec<Op> {
         let tables = &self.tables;
-        let retired = |id: &&BackendId| tables.backends.get(id).is_some_and(|row| row.flags == BackendFlags::RETIRED);
-        let cleared: BTreeSet<_> = sweep.backends.iter().filter(retired).copied().collect();
+        let cleared: BTreeSet<_> = sweep.backends.iter().filter(|id| tables.backends.is_long_retired(**id)).copied().collect();
         let mut ops: Vec<_> = cleared.iter().map(|id| Op::ClearBackend { id: *id }).collect();
 
-        let mut counts: BTreeMap<_, _> = tables.uneven.iter().map(|key| (*key, tables.listeners(*key))).collect();
-        for row in cleared.iter().filter_map(|id| tables.backends.get(id)) {
-            *counts.entry(row.address).or_insert_with(|| tables.listeners(row.address)) -= 1;
+        let listeners = &tables.listeners;
+        let mut counts: BTreeMap<_, _> = listeners.uneven().map(|key| (key, listeners.rows(key))).collect();
+        for row in cleared.iter().filter_map(|id| tables.backends.get(*id)) {
+            *counts.entry(row.address).or_insert_with(|| listeners.rows(row.address)) -= 1;
         }
         ops.extend(counts.into_iter().map(|(key, count)| endpoint_op(key, count)));
 
         ops.extend(sweep.bits.iter().filter_map(|(word, free)| {
             let row = tables.filters.get(word)?;
-            let vips = row.vips & !(free.vips & !tables.vip_bits.word(*word));
-            let backends = row.backends & !(free.backends & !tables.backend_bits.word(*word));
-            let new = FilterWord { vips, backends };
+            let vips = row.vips & !(free.vips & !tables.vip_bits.word(*word) & !tables.vip_bits.recent(*word));
+            let needed = tables.backend_bits.word(*word) | tables.backend_bits.recent(*word);
+            let new = FilterWord { vips, backends: row.backends & !(free.backends & !needed) };
             (new != *row).then_some(Op::PutFilter { word: *word, row: new })
         }));
 
-        let mut freed: BTreeMap<ServiceId, u32> = BTreeMap::new();
-        cleared.iter().filter_map(|id| tables.backends.get(id)).for_each(|row| *freed.entry(row.service).or_default() += 1);
+        let mut freed: BTreeMap<ServiceId, usize> = BTreeMap::new();
+        cleared.iter().filter_map(|id| tables.backends.get(*id)).for_each(|row| *freed.entry(row.service).or_default() += 1);
         let unused = |id: &&ServiceId| tables.rows_of(**id) == freed.get(id).copied().unwrap_or(0);
         ops.extend(self.idle.keys().filter(unused).map(|id| Op::ClearService { id: *id }));
         ops

@@ -1,21 +1,22 @@
 //! The maps in the kernel. Nothing else in the agent writes them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::AddAssign;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::hash_map::HashMap;
 use aya::maps::{Array, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use viaduct_common::abi::{self, MapSpec};
 use viaduct_common::{
-    Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Plain, Reason, ServiceId,
+    AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Plain, Reason,
+    ServiceCidrs, ServiceId,
 };
 
 use super::{MapStore, StoreError};
 use crate::bpf::{self, Batches};
-use crate::plan::{Capacities, Keep, Observed, Op, SlotDigest, SlotRun};
+use crate::plan::{Capacities, Keep, Op, Page, Rows as PageRows, SlotDigest, SlotRun, Table};
 use crate::wire::Wire;
 
 /// Rows that are read or written with one system call: enough to make its cost vanish, few enough to stay in the cache.
@@ -24,20 +25,28 @@ const BATCH: usize = 4096;
 type Rows<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
 type Cells<V> = Array<MapData, Wire<V>>;
 type Counts<V> = PerCpuArray<MapData, Wire<V>>;
+/// Rows of a map, and where the next part of it begins.
+type Part<I, V> = (Vec<(I, V)>, Option<u32>);
+
+/// The number of the first part of the IPv6 flows. Those before it are buckets of the IPv4 flows, of which no map has so many.
+const IPV6_PARTS: u32 = 1 << 31;
 
 /// The maps of one loaded object.
 pub struct KernelStore {
     capacities: Capacities,
     cpus: usize,
     frontends: Rows<L4Address, Frontend>,
-    slots: Cells<u32>,
+    slots: Cells<[u32; 2]>,
     backends: Cells<Backend>,
     endpoints: Rows<L4Address, u32>,
     filters: Cells<FilterWord>,
-    flows: Rows<FlowKey, FlowEntry>,
+    service_cidrs: Cells<ServiceCidrs>,
+    flows: Rows<FlowKey<u32>, FlowEntry<u32>>,
+    flows_v6: Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>,
+    affinities: Rows<AffinityKey, AffinityEntry>,
     service_counters: Counts<Counters>,
     backend_counters: Counts<Counters>,
-    reasons: Counts<u64>,
+    reasons: PacketCounts,
 }
 
 impl KernelStore {
@@ -45,14 +54,14 @@ impl KernelStore {
     pub fn new(object: &mut Ebpf) -> Result<Self, StoreError> {
         let frontends = take(object, abi::FRONTENDS)?;
         let endpoints = take(object, abi::ENDPOINTS)?;
-        let slots: Cells<u32> = open(abi::SLOTS, take(object, abi::SLOTS)?)?;
+        let slots: Cells<[u32; 2]> = open(abi::SLOTS, take(object, abi::SLOTS)?)?;
         let backends: Cells<Backend> = open(abi::BACKENDS, take(object, abi::BACKENDS)?)?;
         let filters: Cells<FilterWord> = open(abi::FILTERS, take(object, abi::FILTERS)?)?;
         let service_counters: Counts<Counters> = open(abi::SERVICE_COUNTERS, take(object, abi::SERVICE_COUNTERS)?)?;
         Ok(Self {
             capacities: Capacities {
                 frontends: entries(abi::FRONTENDS, &frontends)?,
-                slots: slots.len(),
+                slots: slots.len() * 2,
                 backends: backends.len(),
                 endpoints: entries(abi::ENDPOINTS, &endpoints)?,
                 filter_words: filters.len(),
@@ -64,53 +73,50 @@ impl KernelStore {
             backends,
             endpoints: open(abi::ENDPOINTS, endpoints)?,
             filters,
+            service_cidrs: open(abi::SERVICE_CIDRS, take(object, abi::SERVICE_CIDRS)?)?,
             flows: open(abi::FLOWS, take(object, abi::FLOWS)?)?,
+            flows_v6: open(abi::FLOWS_V6, take(object, abi::FLOWS_V6)?)?,
+            affinities: open(abi::AFFINITY, take(object, abi::AFFINITY)?)?,
             service_counters,
             backend_counters: open(abi::BACKEND_COUNTERS, take(object, abi::BACKEND_COUNTERS)?)?,
-            reasons: open(abi::REASONS, take(object, abi::REASONS)?)?,
+            reasons: PacketCounts(Arc::new(open(abi::REASONS, take(object, abi::REASONS)?)?)),
         })
+    }
+
+    /// Packets by reason, for who counts beside the loop.
+    pub fn packet_counts(&self) -> PacketCounts {
+        self.reasons.clone()
     }
 
     fn write_slots(&mut self, first: u32, ids: &[BackendId]) -> Result<(), StoreError> {
         let end = u32::try_from(ids.len()).ok().and_then(|count| first.checked_add(count));
-        let Some(end) = end.filter(|end| *end <= self.capacities.slots) else {
+        let Some(end) = end.filter(|end| *end <= self.capacities.slots && first.is_multiple_of(2)) else {
             return Err(StoreError::OutOfRange { map: abi::SLOTS.name, index: first });
         };
-        let indexes: Vec<u32> = (first..end).collect();
-        for (indexes, ids) in indexes.chunks(BATCH).zip(ids.chunks(BATCH)) {
-            bpf::update_batch(fd_of(&self.slots), indexes, ids).map_err(|error| failed(abi::SLOTS, "write", error))?;
+        let pair = |ids: &[BackendId]| [ids[0], ids.get(1).copied().unwrap_or_default()];
+        let pairs: Vec<[BackendId; 2]> = ids.chunks(2).map(pair).collect();
+        let indexes: Vec<u32> = (first / 2..end.div_ceil(2)).collect();
+        for (indexes, pairs) in indexes.chunks(BATCH).zip(pairs.chunks(BATCH)) {
+            bpf::update_batch(fd_of(&self.slots), indexes, pairs).map_err(|error| failed(abi::SLOTS, "write", error))?;
         }
         Ok(())
     }
 
-    /// The digest of `run`; none if it does not lie within the map.
-    fn digest(&self, run: SlotRun) -> Result<Option<SlotDigest>, StoreError> {
-        if run.end() > u64::from(self.capacities.slots) {
-            return Ok(None);
+    /// No range counts while they are being changed: a packet never meets half a range.
+    fn write_service_cidrs(&mut self, row: &ServiceCidrs) -> Result<(), StoreError> {
+        let uncounted = ServiceCidrs { v4_count: 0, v6_count: 0, ..*row };
+        let present = self.service_cidrs.get(&0, 0).map_err(|error| refused(abi::SERVICE_CIDRS, "read", error))?.0;
+        for row in [ServiceCidrs { v4_count: 0, v6_count: 0, ..present }, uncounted, *row] {
+            set(abi::SERVICE_CIDRS, &mut self.service_cidrs, 0, row)?;
         }
-        let mut ids = Vec::with_capacity(run.count as usize);
-        let rows = BATCH.min(run.count as usize);
-        let mut batches = Batches::<u32, BackendId>::new(fd_of(&self.slots), rows).starting_at(run.first);
-        while ids.len() < run.count as usize
-            && let Some((_, values)) = batches.next().map_err(|error| failed(abi::SLOTS, "read", error))?
-        {
-            ids.extend_from_slice(values);
-        }
-        ids.truncate(run.count as usize);
-        Ok(Some(SlotDigest::of(ids)))
-    }
-
-    /// Removes a flow, unless a packet has revived it since it was `entry`.
-    fn remove_flow(&mut self, key: FlowKey, entry: &FlowEntry) -> Result<(), StoreError> {
-        match self.flows.get(&Wire(key), 0) {
-            Ok(Wire(now)) if now == *entry => remove(abi::FLOWS, &mut self.flows, key),
-            Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(refused(abi::FLOWS, "read", error)),
-        }
+        Ok(())
     }
 
     fn clear_counters(&mut self, of: MapSpec, index: u32) -> Result<(), StoreError> {
         let map = if of == abi::SERVICE_COUNTERS { &mut self.service_counters } else { &mut self.backend_counters };
+        if of == abi::BACKEND_COUNTERS && !has_counters(map, index) {
+            return Ok(());
+        }
         let zeroes = PerCpuValues::try_from(vec![Wire(Counters::default()); self.cpus]);
         let zeroes = zeroes.map_err(|error| failed(of, "write", error))?;
         map.set(index, zeroes, 0).map_err(|error| refused(of, "write", error))
@@ -122,33 +128,50 @@ impl MapStore for KernelStore {
         self.capacities
     }
 
-    fn observe(&self) -> Result<Observed, StoreError> {
-        let mut observed = Observed::default();
-        each_row(abi::FRONTENDS, fd_of(&self.frontends), |key, row| {
-            observed.frontends.insert(*key, *row);
-        })?;
-        each_row(abi::ENDPOINTS, fd_of(&self.endpoints), |key, row| {
-            observed.endpoints.insert(*key, *row);
-        })?;
-        each_row(abi::BACKENDS, fd_of(&self.backends), |index: &u32, row: &Backend| {
-            if row.service != ServiceId(0) {
-                observed.backends.insert(BackendId(*index), *row);
+    fn read(&self, table: Table, from: u32) -> Result<Page, StoreError> {
+        let (rows, next) = match table {
+            Table::Frontends => {
+                let (rows, next) = bucket(abi::FRONTENDS, &self.frontends, from)?;
+                (PageRows::Frontends(rows), next)
             }
-        })?;
-        each_row(abi::FILTERS, fd_of(&self.filters), |index: &u32, row: &FilterWord| {
-            if *row != FilterWord::default() {
-                observed.filters.insert(*index, *row);
+            Table::Endpoints => {
+                let (rows, next) = bucket(abi::ENDPOINTS, &self.endpoints, from)?;
+                (PageRows::Endpoints(rows), next)
             }
-        })?;
-        let mut runs = BTreeMap::new();
-        for run in observed.frontends.values().filter_map(SlotRun::of) {
-            if !runs.contains_key(&run)
-                && let Some(digest) = self.digest(run)?
-            {
-                runs.insert(run, digest);
+            Table::Backends => {
+                let is_free = |row: &Backend| row.service == ServiceId(0);
+                let (rows, next) = part(abi::BACKENDS, &self.backends, from, BackendId, is_free)?;
+                (PageRows::Backends(rows), next)
             }
+            Table::Filters => {
+                let is_empty = |row: &FilterWord| *row == FilterWord::default();
+                let (rows, next) = part(abi::FILTERS, &self.filters, from, |word| word, is_empty)?;
+                (PageRows::Filters(rows), next)
+            }
+            Table::ServiceCidrs => {
+                let row = self.service_cidrs.get(&0, 0).map_err(|error| refused(abi::SERVICE_CIDRS, "read", error))?;
+                (PageRows::ServiceCidrs(Box::new(row.0)), None)
+            }
+        };
+        Ok(Page { rows, next })
+    }
+
+    fn digest(&self, run: SlotRun) -> Result<Option<SlotDigest>, StoreError> {
+        if run.end() > u64::from(self.capacities.slots) {
+            return Ok(None);
         }
-        Ok(Observed { runs, ..observed })
+        let skipped = run.first as usize % 2;
+        let wanted = skipped + run.count as usize;
+        let mut ids = Vec::with_capacity(wanted + 1);
+        let rows = BATCH.min(wanted.div_ceil(2));
+        let mut batches = Batches::<u32, [BackendId; 2]>::new(fd_of(&self.slots), rows).starting_at(run.first / 2);
+        while ids.len() < wanted
+            && let Some((_, pairs)) = batches.next().map_err(|error| failed(abi::SLOTS, "read", error))?
+        {
+            ids.extend(pairs.iter().flatten());
+        }
+        let ids = ids.into_iter().skip(skipped).take(run.count as usize);
+        Ok(Some(SlotDigest::of(ids)))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), StoreError> {
@@ -160,6 +183,7 @@ impl MapStore for KernelStore {
             Op::PutEndpoint { key, count } => insert(abi::ENDPOINTS, &mut self.endpoints, *key, *count),
             Op::RemoveEndpoint { key } => remove(abi::ENDPOINTS, &mut self.endpoints, *key),
             Op::PutFilter { word, row } => set(abi::FILTERS, &mut self.filters, *word, *row),
+            Op::PutServiceCidrs { row } => self.write_service_cidrs(row),
             Op::ClearBackend { id } => {
                 set(abi::BACKENDS, &mut self.backends, id.0, Backend::default())?;
                 self.clear_counters(abi::BACKEND_COUNTERS, id.0)
@@ -168,18 +192,23 @@ impl MapStore for KernelStore {
         }
     }
 
-    fn visit_flows(&mut self, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) -> Result<(), StoreError> {
-        let map = fd_of(&self.flows).try_clone_to_owned().map_err(|error| failed(abi::FLOWS, "read", error))?;
-        let mut batches = Batches::new(map.as_fd(), BATCH);
-        let mut dead = Vec::new();
-        while let Some((keys, entries)) = batches.next().map_err(|error| failed(abi::FLOWS, "read", error))? {
-            let judged = keys.iter().zip(entries).filter(|(key, entry)| visit(key, entry) == Keep::No);
-            dead.extend(judged.map(|(key, entry)| (*key, *entry)));
-            for (key, entry) in dead.drain(..) {
-                self.remove_flow(key, &entry)?;
-            }
+    fn visit_flows(&mut self, from: u32, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) -> Result<Option<u32>, StoreError> {
+        if from < IPV6_PARTS {
+            let mut visit = |key: &FlowKey<u32>, row: &FlowEntry<u32>| visit(&key.convert(), &row.convert());
+            let next = visit_rows(abi::FLOWS, &mut self.flows, from, &mut visit)?;
+            return Ok(Some(next.unwrap_or(IPV6_PARTS)));
         }
-        Ok(())
+        let mut visit = |key: &FlowKey<[u32; 4]>, row: &FlowEntry<[u32; 4]>| visit(&key.convert(), &row.convert());
+        let next = visit_rows(abi::FLOWS_V6, &mut self.flows_v6, from - IPV6_PARTS, &mut visit)?;
+        Ok(next.map(|next| next + IPV6_PARTS))
+    }
+
+    fn visit_affinities(
+        &mut self,
+        from: u32,
+        visit: &mut dyn FnMut(&AffinityKey, &AffinityEntry) -> Keep,
+    ) -> Result<Option<u32>, StoreError> {
+        visit_rows(abi::AFFINITY, &mut self.affinities, from, visit)
     }
 
     fn service_counters(&self, id: ServiceId) -> Result<Counters, StoreError> {
@@ -187,13 +216,27 @@ impl MapStore for KernelStore {
     }
 
     fn backend_counters(&self, id: BackendId) -> Result<Counters, StoreError> {
+        if !has_counters(&self.backend_counters, id.0) {
+            return Ok(Counters::default());
+        }
         sum(abi::BACKEND_COUNTERS, &self.backend_counters, id.0)
     }
 
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, StoreError> {
+        self.reasons.read()
+    }
+}
+
+/// Packets by reason, for readers beside the one who writes maps.
+#[derive(Clone)]
+pub struct PacketCounts(Arc<Counts<u64>>);
+
+impl PacketCounts {
+    /// The counts, summed over the CPUs; reasons that never occurred are left out.
+    pub fn read(&self) -> Result<Vec<(Reason, u64)>, StoreError> {
         let mut counts = Vec::new();
         for reason in Reason::ALL {
-            let count = sum(abi::REASONS, &self.reasons, u32::from(reason.0))?;
+            let count = sum(abi::REASONS, &self.0, u32::from(reason.0))?;
             if count > 0 {
                 counts.push((*reason, count));
             }
@@ -222,16 +265,76 @@ fn fd_of<K: aya::Pod, V>(map: &impl IterableMap<K, V>) -> BorrowedFd<'_> {
     map.map().fd().as_fd()
 }
 
-fn each_row<K, V>(spec: MapSpec, map: BorrowedFd<'_>, mut visit: impl FnMut(&K, &V)) -> Result<(), StoreError>
+/// The rows of an array from the index `from`, without those that `is_empty` names, and where the next part begins.
+fn part<V: Plain + Default, I>(
+    spec: MapSpec,
+    cells: &Cells<V>,
+    from: u32,
+    id: impl Fn(u32) -> I,
+    is_empty: impl Fn(&V) -> bool,
+) -> Result<Part<I, V>, StoreError> {
+    let mut batches = Batches::<u32, V>::new(fd_of(cells), BATCH).starting_at(from);
+    let mut rows = Vec::new();
+    let mut count = 0;
+    if let Some((indexes, values)) = batches.next().map_err(|error| failed(spec, "read", error))? {
+        count = values.len() as u32;
+        let full = indexes.iter().zip(values).filter(|(_, row)| !is_empty(row));
+        rows.extend(full.map(|(index, row)| (id(*index), *row)));
+    }
+    Ok((rows, (count > 0 && from + count < cells.len()).then_some(from + count)))
+}
+
+/// The rows of a hash map from the bucket `from`, and where the next part begins.
+fn bucket<K, V>(spec: MapSpec, map: &Rows<K, V>, from: u32) -> Result<Part<K, V>, StoreError>
 where
     K: Plain + Default,
     V: Plain + Default,
 {
-    let mut batches = Batches::<K, V>::new(map, BATCH);
-    while let Some((keys, values)) = batches.next().map_err(|error| failed(spec, "read", error))? {
-        keys.iter().zip(values).for_each(|(key, value)| visit(key, value));
+    let mut batches = Batches::<K, V>::new(fd_of(map), BATCH).starting_in(from);
+    let mut rows = Vec::new();
+    if let Some((keys, values)) = batches.next().map_err(|error| failed(spec, "read", error))? {
+        rows.extend(keys.iter().copied().zip(values.iter().copied()));
     }
-    Ok(())
+    Ok((rows, batches.bucket()))
+}
+
+/// Shows the rows of a hash map from the bucket `from` to `visit`, and removes those that it does not keep.
+fn visit_rows<K, V>(
+    spec: MapSpec,
+    map: &mut Rows<K, V>,
+    from: u32,
+    visit: &mut dyn FnMut(&K, &V) -> Keep,
+) -> Result<Option<u32>, StoreError>
+where
+    K: Plain + Default,
+    V: Plain + Default + PartialEq,
+{
+    let (rows, next) = bucket(spec, map, from)?;
+    for (key, row) in &rows {
+        if visit(key, row) == Keep::No {
+            remove_as_seen(spec, map, *key, row)?;
+        }
+    }
+    Ok(next)
+}
+
+/// Removes a row, unless a packet has changed it since it was `seen`.
+fn remove_as_seen<K: Plain, V: Plain + PartialEq>(
+    spec: MapSpec,
+    map: &mut Rows<K, V>,
+    key: K,
+    seen: &V,
+) -> Result<(), StoreError> {
+    match map.get(&Wire(key), 0) {
+        Ok(Wire(now)) if now == *seen => remove(spec, map, key),
+        Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) => Err(refused(spec, "read", error)),
+    }
+}
+
+/// Per-CPU rows are dear: backends beyond the end of the map are not counted one by one.
+fn has_counters(map: &Counts<Counters>, index: u32) -> bool {
+    index < map.len()
 }
 
 fn set<V: Plain>(spec: MapSpec, map: &mut Cells<V>, index: u32, row: V) -> Result<(), StoreError> {

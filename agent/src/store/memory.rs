@@ -2,10 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use viaduct_common::{Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Reason, ServiceId, abi};
+use viaduct_common::{
+    AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Reason,
+    ServiceCidrs, ServiceId, abi,
+};
 
 use super::{MapStore, StoreError};
-use crate::plan::{Capacities, Keep, Observed, Op, SlotDigest, SlotRun};
+use crate::plan::{Capacities, Keep, Op, Page, Rows, SlotDigest, SlotRun, Table};
+
+/// Buckets of the hash maps, and about as many parts that arrays are read in.
+const PARTS: u32 = 4;
 
 /// Every table of the datapath, open to the tests and to the datapath's host build.
 #[derive(Clone, Debug)]
@@ -21,8 +27,12 @@ pub struct MemoryStore {
     pub endpoints: BTreeMap<L4Address, u32>,
     /// `FILTERS`.
     pub filters: Vec<FilterWord>,
+    /// `SERVICE_CIDRS`.
+    pub service_cidrs: ServiceCidrs,
     /// `FLOWS`.
     pub flows: HashMap<FlowKey, FlowEntry>,
+    /// `AFFINITY`.
+    pub affinities: HashMap<AffinityKey, AffinityEntry>,
     /// `SERVICE_COUNTERS`.
     pub service_counters: BTreeMap<ServiceId, Counters>,
     /// `BACKEND_COUNTERS`.
@@ -41,7 +51,9 @@ impl MemoryStore {
             backends: vec![Backend::default(); capacities.backends as usize],
             endpoints: BTreeMap::new(),
             filters: vec![FilterWord::default(); capacities.filter_words as usize],
+            service_cidrs: ServiceCidrs::default(),
             flows: HashMap::new(),
+            affinities: HashMap::new(),
             service_counters: BTreeMap::new(),
             backend_counters: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -53,14 +65,27 @@ impl MemoryStore {
         let out_of_range = StoreError::OutOfRange { map: abi::SLOTS.name, index: first };
         let place = start.checked_add(backends.len()).and_then(|end| self.slots.get_mut(start..end)).ok_or(out_of_range)?;
         place.copy_from_slice(backends);
+        // Rows are written whole, two slots at a time.
+        if backends.len() % 2 == 1
+            && let Some(odd) = self.slots.get_mut(start + backends.len())
+        {
+            *odd = BackendId(0);
+        }
         Ok(())
     }
+}
 
-    fn run_digest(&self, run: SlotRun) -> Option<SlotDigest> {
-        let end = usize::try_from(run.end()).ok()?;
-        let slots = self.slots.get(run.first as usize..end)?;
-        Some(SlotDigest::of(slots.iter().copied()))
-    }
+/// The rows of a hash map in the bucket `number`.
+fn bucket<V: Copy>(map: &BTreeMap<L4Address, V>, number: u32) -> Vec<(L4Address, V)> {
+    let is_in = |key: &&L4Address| (u32::from(key.port.number()) ^ key.addr.words()[3].to_be()) % PARTS == number;
+    map.iter().filter(|(key, _)| is_in(key)).map(|(key, row)| (*key, *row)).collect()
+}
+
+/// The rows of an array from the index `from`, and where the next part begins.
+fn part<V: Copy, I>(array: &[V], from: u32, id: impl Fn(u32) -> I) -> (Vec<(I, V)>, Option<u32>) {
+    let end = from + (array.len() as u32).div_ceil(PARTS);
+    let rows = (from..end).filter_map(|i| Some((id(i), *array.get(i as usize)?))).collect();
+    (rows, ((end as usize) < array.len()).then_some(end))
 }
 
 /// Sets the row of a hash map that holds at most `capacity` rows.
@@ -90,17 +115,30 @@ impl MapStore for MemoryStore {
         self.capacities
     }
 
-    fn observe(&self) -> Result<Observed, StoreError> {
-        let backends = (0..).map(BackendId).zip(self.backends.iter().copied());
-        let filters = (0..).zip(self.filters.iter().copied());
-        let runs = self.frontends.values().filter_map(SlotRun::of);
-        Ok(Observed {
-            frontends: self.frontends.clone(),
-            backends: backends.filter(|(_, row)| row.service != ServiceId(0)).collect(),
-            endpoints: self.endpoints.clone(),
-            runs: runs.filter_map(|run| Some((run, self.run_digest(run)?))).collect(),
-            filters: filters.filter(|(_, row)| *row != FilterWord::default()).collect(),
-        })
+    fn read(&self, table: Table, from: u32) -> Result<Page, StoreError> {
+        let after = (from + 1 < PARTS).then_some(from + 1);
+        let (rows, next) = match table {
+            Table::Frontends => (Rows::Frontends(bucket(&self.frontends, from)), after),
+            Table::Endpoints => (Rows::Endpoints(bucket(&self.endpoints, from)), after),
+            Table::Backends => {
+                let (mut rows, next) = part(&self.backends, from, BackendId);
+                rows.retain(|(_, row)| row.service != ServiceId(0));
+                (Rows::Backends(rows), next)
+            }
+            Table::Filters => {
+                let (mut rows, next) = part(&self.filters, from, |word| word);
+                rows.retain(|(_, row)| *row != FilterWord::default());
+                (Rows::Filters(rows), next)
+            }
+            Table::ServiceCidrs => (Rows::ServiceCidrs(Box::new(self.service_cidrs)), None),
+        };
+        Ok(Page { rows, next })
+    }
+
+    fn digest(&self, run: SlotRun) -> Result<Option<SlotDigest>, StoreError> {
+        let end = usize::try_from(run.end()).ok();
+        let slots = end.and_then(|end| self.slots.get(run.first as usize..end));
+        Ok(slots.map(|slots| SlotDigest::of(slots.iter().copied())))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), StoreError> {
@@ -116,6 +154,7 @@ impl MapStore for MemoryStore {
             }
             Op::RemoveEndpoint { key } => drop(self.endpoints.remove(key)),
             Op::PutFilter { word, row } => set(&mut self.filters, abi::FILTERS.name, *word, *row)?,
+            Op::PutServiceCidrs { row } => self.service_cidrs = **row,
             Op::ClearBackend { id } => {
                 set(&mut self.backends, abi::BACKENDS.name, id.0, Backend::default())?;
                 self.backend_counters.remove(id);
@@ -125,9 +164,18 @@ impl MapStore for MemoryStore {
         Ok(())
     }
 
-    fn visit_flows(&mut self, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) -> Result<(), StoreError> {
+    fn visit_flows(&mut self, _: u32, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) -> Result<Option<u32>, StoreError> {
         self.flows.retain(|key, entry| visit(key, entry) == Keep::Yes);
-        Ok(())
+        Ok(None)
+    }
+
+    fn visit_affinities(
+        &mut self,
+        _: u32,
+        visit: &mut dyn FnMut(&AffinityKey, &AffinityEntry) -> Keep,
+    ) -> Result<Option<u32>, StoreError> {
+        self.affinities.retain(|key, entry| visit(key, entry) == Keep::Yes);
+        Ok(None)
     }
 
     fn service_counters(&self, id: ServiceId) -> Result<Counters, StoreError> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
 use viaduct_common::abi;
 
+use super::facts::{Fact, Observer};
 use crate::model::{Event, Kind, ObjectName, ObjectRef, Problem, Subject};
 use crate::plan::Refusal;
 
@@ -14,25 +15,29 @@ pub(super) struct Problems(BTreeMap<Subject, BTreeSet<Problem>>);
 
 impl Problems {
     /// Takes in what an event says of problems.
-    pub(super) fn take(&mut self, event: &Event) {
+    pub(super) fn take(&mut self, event: &Event, observer: &mut dyn Observer) {
         match event {
-            Event::Problems(subject, problems) => self.set(subject, problems.iter().cloned().collect()),
+            Event::Problems(subject, problems) => self.set(subject, problems.iter().cloned().collect(), observer),
             Event::Listed(kind, objects) => {
                 let known: Vec<_> = self.0.keys().filter(|subject| is_object_of(subject, *kind)).cloned().collect();
                 let listed: BTreeSet<_> = objects.iter().map(|object| Subject::Object(object.reference())).collect();
-                known.iter().filter(|subject| !listed.contains(subject)).for_each(|gone| self.set(gone, BTreeSet::new()));
+                known
+                    .iter()
+                    .filter(|subject| !listed.contains(subject))
+                    .for_each(|gone| self.set(gone, BTreeSet::new(), observer));
             }
-            Event::Seen(_) | Event::Gone(_) => {}
+            Event::Follows(_) | Event::Seen(_) | Event::Gone(_) => {}
         }
     }
 
     /// These are the ClusterIPs that the Service cannot have.
-    pub(super) fn conflicts(&mut self, name: &ObjectName, problems: Vec<Problem>) {
-        self.set(&Subject::ClusterIps(ObjectRef::new(Kind::Service, name.clone())), problems.into_iter().collect());
+    pub(super) fn conflicts(&mut self, name: &ObjectName, problems: Vec<Problem>, observer: &mut dyn Observer) {
+        let subject = Subject::ClusterIps(ObjectRef::new(Kind::Service, name.clone()));
+        self.set(&subject, problems.into_iter().collect(), observer);
     }
 
     /// The maps have no room for the Service.
-    pub(super) fn refused(&mut self, name: &ObjectName, refusal: &Refusal) {
+    pub(super) fn refused(&mut self, name: &ObjectName, refusal: &Refusal, observer: &mut dyn Observer) {
         let object = ObjectRef::new(Kind::Service, name.clone());
         let subject = Subject::Capacity(object.clone());
         // How many rows are free changes all the time: that alone is no news.
@@ -44,12 +49,17 @@ impl Problems {
         let remedy = format!("raise {flag}, or have fewer Services; it is programmed as soon as there is room");
         let problem =
             Problem { origin: None, object: Some(object), field: refusal.map.into(), what: refusal.to_string(), remedy };
-        self.set(&subject, BTreeSet::from([problem]));
+        self.set(&subject, BTreeSet::from([problem]), observer);
     }
 
     /// The maps have room for the Service.
-    pub(super) fn fits(&mut self, name: &ObjectName) {
-        self.set(&Subject::Capacity(ObjectRef::new(Kind::Service, name.clone())), BTreeSet::new());
+    pub(super) fn fits(&mut self, name: &ObjectName, observer: &mut dyn Observer) {
+        self.set(&Subject::Capacity(ObjectRef::new(Kind::Service, name.clone())), BTreeSet::new(), observer);
+    }
+
+    /// These are the ranges for ClusterIPs that the datapath has no place for.
+    pub(super) fn service_cidrs(&mut self, left_out: &[Problem], observer: &mut dyn Observer) {
+        self.set(&Subject::ServiceCidrs, left_out.iter().cloned().collect(), observer);
     }
 
     /// How many subjects have problems.
@@ -57,14 +67,16 @@ impl Problems {
         self.0.len()
     }
 
-    fn set(&mut self, subject: &Subject, problems: BTreeSet<Problem>) {
+    fn set(&mut self, subject: &Subject, problems: BTreeSet<Problem>, observer: &mut dyn Observer) {
         let known = self.0.remove(subject).unwrap_or_default();
         for problem in problems.difference(&known) {
             warn!("{problem}");
+            observer.note(Fact::Broken { subject, problem });
         }
         if problems.is_empty() {
             if !known.is_empty() {
                 info!("{subject}: in order again");
+                observer.note(Fact::Mended { subject });
             }
         } else {
             self.0.insert(subject.clone(), problems);

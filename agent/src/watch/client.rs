@@ -1,10 +1,17 @@
 //! Which API server, and as whom.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use kube::config::{Config, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, config::InClusterError};
-use tracing::info;
+use tracing::{debug, info};
+
+use crate::sync::chain;
+
+/// How long the system may take to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to find the API server.
 #[derive(Clone, Default, Debug)]
@@ -51,8 +58,66 @@ pub enum ClientError {
     Infer(#[source] InferConfigError),
 }
 
-/// Makes the client. Nothing is sent yet.
-pub async fn connect(options: &ClientOptions) -> Result<Client, ClientError> {
+/// The way to one API server. Clients of one connection share its HTTP connections.
+#[derive(Debug)]
+pub struct Connection {
+    options: ClientOptions,
+    url: String,
+    current: Mutex<Current>,
+}
+
+/// The client of the day.
+#[derive(Clone)]
+struct Current {
+    client: Client,
+    generation: u64,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Where the server is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The client, and a number that tells it from those before and after it.
+    pub(super) fn client(&self) -> (u64, Client) {
+        let current = self.current().clone();
+        (current.generation, current.client)
+    }
+
+    /// Reads the files again that say how to be let in; client number `failed` was not.
+    pub(super) async fn renew(&self, failed: u64) {
+        match make(&self.options).await {
+            Ok((_, client)) => {
+                let mut current = self.current();
+                if current.generation == failed {
+                    *current = Current { client, generation: failed + 1 };
+                }
+            }
+            Err(error) => debug!(error = chain(&error), "the credentials cannot be read again: those from before are used"),
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().expect("nobody panics while holding it")
+    }
+}
+
+/// Makes the connection. Nothing is sent yet.
+pub async fn connect(options: &ClientOptions) -> Result<Connection, ClientError> {
+    let (url, client) = make(options).await?;
+    info!(server = url, "following the API server");
+    Ok(Connection { options: options.clone(), url, current: Mutex::new(Current { client, generation: 0 }) })
+}
+
+/// The server's URL, and a client for it.
+async fn make(options: &ClientOptions) -> Result<(String, Client), ClientError> {
     let url = options.api_server.as_deref().map(parse_url).transpose()?;
     let mut config = match &options.kubeconfig {
         Some(path) => from_kubeconfig(path).await?,
@@ -65,9 +130,12 @@ pub async fn connect(options: &ClientOptions) -> Result<Client, ClientError> {
     if let Some(url) = url {
         config.cluster_url = url;
     }
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Whoever asks decides when to ask again, and says why it is necessary.
+    config.default_retry = false;
     let url = config.cluster_url.to_string();
-    info!(server = url, "following the API server");
-    Client::try_from(config).map_err(|source| ClientError::Client { url, source: Box::new(source) })
+    let client = Client::try_from(config).map_err(|source| ClientError::Client { url: url.clone(), source: Box::new(source) })?;
+    Ok((url, client))
 }
 
 fn parse_url(url: &str) -> Result<http::Uri, ClientError> {

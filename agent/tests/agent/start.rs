@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, TcAttachType};
 use caps::{CapSet, Capability};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use viaduct_lab::{Lab, Process, Program, Topology};
 
 use crate::attach::{filters, netlink, remove_clsact};
@@ -57,6 +58,27 @@ async fn it_says_when_it_is_ready_and_leaves_nothing() -> Result<()> {
         assert_eq!(tcx_programs(&lab, link).await?, 0);
     }
     assert!(!folder_exists(&lab).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn metrics_can_be_read_on_the_node() -> Result<()> {
+    let lab = Topology::point_to_point().build().await?;
+    let manifests = TempDir::new()?;
+    let agent = start(&lab, &manifests, &[]).await?;
+    agent.wait_for_line("metrics can be read", PATIENCE).await?;
+    let read = || async {
+        let mut stream = tokio::net::TcpStream::connect("127.0.0.1:10249").await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(text)
+    };
+    let text = lab.node().namespace().run(read).await?;
+    for line in ["viaduct_synced 1", r#"viaduct_map_rows{map="slots"}"#, r#"viaduct_datapath_packets_total{reason="no_such_port"} 0"#] {
+        assert!(text.contains(line), "{line} is missing:\n{text}");
+    }
+    assert!(agent.terminate(PATIENCE).await?.success(), "{}", agent.tail());
     Ok(())
 }
 

@@ -1,99 +1,16 @@
 //! The loop itself: what it does without being asked, and what it makes of a store that fails.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use viaduct::model::{Event, Kind, Object, ObjectName, ObjectRef, accept};
-use viaduct::plan::{Capacities, Keep, Observed, Op};
-use viaduct::store::memory::MemoryStore;
-use viaduct::store::{MapStore, StoreError};
+use viaduct::model::{Event, Kind};
+use viaduct::plan::{Capacities, Keep};
+use viaduct::store::MapStore as _;
 use viaduct::sync::{Progress, Settings, Sync};
-use viaduct_common::{
-    BackendId, Counters, FlowEntry, FlowKey, FlowState, Hook, L4Address, Port, Protocol, Reason, ServiceId, Tuple,
-};
+use viaduct_common::{FlowEntry, FlowKey, FlowState, Hook, Protocol, Tuple};
 
 use crate::checked_store::{ROOMY, now, pass};
-
-/// Tables that the test can look at while the loop runs; keys in `broken` cannot be written.
-#[derive(Clone)]
-struct SharedStore {
-    tables: Arc<Mutex<MemoryStore>>,
-    broken: Arc<Mutex<Vec<L4Address>>>,
-    /// The frontends that were removed.
-    removed: Arc<Mutex<Vec<L4Address>>>,
-}
-
-impl SharedStore {
-    fn new(capacities: Capacities) -> Self {
-        Self { tables: Arc::new(Mutex::new(MemoryStore::new(capacities))), broken: Arc::default(), removed: Arc::default() }
-    }
-
-    fn has(&self, vip: u8) -> bool {
-        self.tables.lock().unwrap().frontends.contains_key(&frontend(vip))
-    }
-}
-
-impl MapStore for SharedStore {
-    fn capacities(&self) -> Capacities {
-        self.tables.lock().unwrap().capacities()
-    }
-
-    fn observe(&self) -> Result<Observed, StoreError> {
-        self.tables.lock().unwrap().observe()
-    }
-
-    fn apply(&mut self, op: &Op) -> Result<(), StoreError> {
-        if let Op::PutFrontend { key, .. } = op
-            && self.broken.lock().unwrap().contains(key)
-        {
-            return Err(StoreError::Full { map: "FRONTENDS" });
-        }
-        if let Op::RemoveFrontend { key } = op {
-            self.removed.lock().unwrap().push(*key);
-        }
-        self.tables.lock().unwrap().apply(op)
-    }
-
-    fn visit_flows(&mut self, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) -> Result<(), StoreError> {
-        self.tables.lock().unwrap().visit_flows(visit)
-    }
-
-    fn service_counters(&self, id: ServiceId) -> Result<Counters, StoreError> {
-        self.tables.lock().unwrap().service_counters(id)
-    }
-
-    fn backend_counters(&self, id: BackendId) -> Result<Counters, StoreError> {
-        self.tables.lock().unwrap().backend_counters(id)
-    }
-
-    fn reasons(&self) -> Result<Vec<(Reason, u64)>, StoreError> {
-        self.tables.lock().unwrap().reasons()
-    }
-}
-
-fn frontend(vip: u8) -> L4Address {
-    L4Address::new(std::net::Ipv4Addr::new(10, 96, 0, vip).into(), Port::new(80), Protocol::TCP)
-}
-
-fn service(vip: u8) -> Object {
-    named(&format!("s{vip}"), vip)
-}
-
-fn named(name: &str, vip: u8) -> Object {
-    let spec = json!({ "clusterIP": format!("10.96.0.{vip}"), "ports": [{ "port": 80 }] });
-    accept(Kind::Service, &json!({ "metadata": { "name": name }, "spec": spec })).unwrap().object
-}
-
-fn listed(services: impl IntoIterator<Item = u8>) -> Vec<Event> {
-    let services = services.into_iter().map(service).collect();
-    vec![Event::Listed(Kind::Service, services), Event::Listed(Kind::EndpointSlice, Vec::new())]
-}
-
-fn gone(vip: u8) -> Vec<Event> {
-    vec![Event::Gone(ObjectRef::new(Kind::Service, ObjectName::new("default", &format!("s{vip}"))))]
-}
+use crate::shared_store::{SharedStore, frontend, gone, listed, named, service};
 
 /// Runs the loop over `store` with real time.
 fn run(store: &SharedStore, settings: Settings) -> (mpsc::Sender<Vec<Event>>, watch::Receiver<Progress>) {
@@ -207,7 +124,7 @@ fn flows_that_are_over_are_swept() {
     sync.step();
     let mut left = Vec::new();
     store
-        .visit_flows(&mut |key, _| {
+        .visit_flows(0, &mut |key, _| {
             left.push(key.hook);
             Keep::Yes
         })
@@ -229,4 +146,10 @@ fn a_vip_that_is_handed_over_is_never_away() {
     assert!([1, 2, 3].into_iter().all(|vip| store.has(vip)));
     let names: Vec<_> = [1, 2, 3].map(|vip| store.tables.lock().unwrap().frontends[&frontend(vip)].service.0).into();
     assert_eq!(names, [4, 1, 2]);
+    // Two Services swap theirs.
+    sync.take([named("s1", 3), named("s2", 2)].map(Event::Seen).into());
+    sync.step();
+    assert_eq!(*store.removed.lock().unwrap(), []);
+    let names: Vec<_> = [2, 3].map(|vip| store.tables.lock().unwrap().frontends[&frontend(vip)].service.0).into();
+    assert_eq!(names, [2, 1]);
 }

@@ -9,13 +9,13 @@ use viaduct::sync::{Settings, Sync};
 
 use crate::checked_store::{CheckedStore, ROOMY, now, pass};
 use crate::meaning;
-use crate::world::{Happening, World, happening};
+use crate::world::{Happening, NODE, World, happening};
 
 /// A sweep frees what was given up before the sweep before it began: first numbers, and then what they held.
 const SWEEPS_UNTIL_CLEAN: usize = 6;
 
 fn start(store: CheckedStore) -> Sync<CheckedStore> {
-    Sync::with_clock(store, Settings::default(), now).unwrap()
+    Sync::with_clock(store, Settings::default(), now).unwrap().on_node(NODE)
 }
 
 /// Lets one thing happen, with the store checking every op on the way.
@@ -24,6 +24,12 @@ fn live(mut sync: Sync<CheckedStore>, world: &mut World, happening: Happening, f
         Happening::Event(event) => {
             world.take(&event);
             vec![event]
+        }
+        Happening::Storm(events) => {
+            for event in &events {
+                world.take(event);
+            }
+            events
         }
         Happening::Relist(events) => {
             for event in &events {
@@ -42,19 +48,28 @@ fn live(mut sync: Sync<CheckedStore>, world: &mut World, happening: Happening, f
             pass(Settings::default().sweep_interval);
             Vec::new()
         }
+        Happening::Audit => {
+            pass(Settings::default().resync_interval);
+            Vec::new()
+        }
+        Happening::Clients(dice) => {
+            sync.store_mut().open_connections(dice);
+            Vec::new()
+        }
     };
     world.settle();
-    sync.store_mut().expect(&world.expected());
+    sync.store_mut().expect(&world.expected(), !failures.is_empty());
     sync.store_mut().failures = failures.to_vec();
     sync.take(batch);
     sync.step();
     sync
 }
 
-/// Steps until nothing is left to do and nothing is left to free.
+/// Steps until nothing is left to do and nothing is left to free: all connections are over.
 fn rest(sync: &mut Sync<CheckedStore>, world: &World) {
     sync.store_mut().failures.clear();
-    sync.store_mut().expect(&world.expected());
+    sync.store_mut().tables.flows.clear();
+    sync.store_mut().expect(&world.expected(), true);
     for _ in 0..SWEEPS_UNTIL_CLEAN {
         pass(Duration::from_mins(1));
         sync.step();
@@ -64,58 +79,71 @@ fn rest(sync: &mut Sync<CheckedStore>, world: &World) {
 
 /// What the final objects come to in empty maps.
 fn from_scratch(world: &World) -> MemoryStore {
-    let mut sync = Sync::with_clock(MemoryStore::new(ROOMY), Settings::default(), now).unwrap();
+    let mut sync = Sync::with_clock(MemoryStore::new(ROOMY), Settings::default(), now).unwrap().on_node(NODE);
     sync.take(world.without_conflicts().list());
     sync.step();
     sync.into_store()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+/// How many histories each property is tried with.
+const CASES: u32 = 512;
 
-    /// Whatever happened on the way, and in whichever order: after every op packets find the old or the new set, and in
-    /// the end the tables are those of the final objects.
+/// The name tells the number in the output of the tests.
+mod in_512_histories {
+    use super::*;
+
     #[test]
-    fn any_history_ends_in_the_tables_of_the_final_objects(history in prop::collection::vec(happening(), 1..40)) {
-        let mut world = World::default();
-        let mut sync = live(start(CheckedStore::new(ROOMY)), &mut world, Happening::Relist(Vec::new()), &[]);
-        for happening in history {
-            sync = live(sync, &mut world, happening, &[]);
-            prop_assert_eq!(meaning::targets(&sync.store().tables), world.expected());
-            sync.store_mut().settle();
-        }
-        rest(&mut sync, &world);
-        prop_assert_eq!(meaning::of(&sync.store().tables), meaning::of(&from_scratch(&world)));
+    fn as_the_name_says() {
+        assert!(module_path!().ends_with(&format!("in_{CASES}_histories")));
     }
 
-    /// The same where ops fail in between: what failed is tried again and nothing is lost.
-    #[test]
-    fn failing_ops_only_delay(history in prop::collection::vec((happening(), prop::collection::vec(any::<bool>(), 0..12)), 1..24)) {
-        let mut world = World::default();
-        let mut sync = live(start(CheckedStore::new(ROOMY)), &mut world, Happening::Relist(Vec::new()), &[]);
-        for (happening, failures) in history {
-            sync = live(sync, &mut world, happening, &failures);
-        }
-        rest(&mut sync, &world);
-        prop_assert_eq!(meaning::targets(&sync.store().tables), world.expected());
-        prop_assert_eq!(meaning::of(&sync.store().tables), meaning::of(&from_scratch(&world)));
-    }
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What is there already costs nothing: listing the same objects again, or starting anew, changes no row.
-    #[test]
-    fn nothing_is_done_twice(history in prop::collection::vec(happening(), 1..20)) {
-        let mut world = World::default();
-        let mut sync = live(start(CheckedStore::new(ROOMY)), &mut world, Happening::Relist(Vec::new()), &[]);
-        for happening in history {
-            sync = live(sync, &mut world, happening, &[]);
+        /// Whatever happened on the way, and in whichever order: after every op packets find the old or the new set, and in
+        /// the end the tables are those of the final objects.
+        #[test]
+        fn any_history_ends_in_the_tables_of_the_final_objects(history in prop::collection::vec(happening(), 1..40)) {
+            let mut world = World::default();
+            let mut sync = live(start(CheckedStore::new(ROOMY)), &mut world, Happening::Relist(Vec::new()), &[]);
+            for happening in history {
+                sync = live(sync, &mut world, happening, &[]);
+                prop_assert_eq!(meaning::answers(&sync.store().tables), world.expected());
+                sync.store_mut().settle();
+            }
+            rest(&mut sync, &world);
+            prop_assert_eq!(meaning::of(&sync.store().tables), meaning::of(&from_scratch(&world)));
         }
-        // Which of two Services of one age has a VIP is not known across starts: the first one may change that.
-        sync = live(sync, &mut world, Happening::Restart, &[]);
-        rest(&mut sync, &world);
-        let ops = sync.store().ops;
-        for again in [Happening::Relist(Vec::new()), Happening::Restart] {
-            sync = live(sync, &mut world, again, &[]);
-            prop_assert_eq!(sync.store().ops, ops);
+
+        /// The same where ops fail in between: what failed is tried again and nothing is lost.
+        #[test]
+        fn failing_ops_only_delay(history in prop::collection::vec((happening(), prop::collection::vec(any::<bool>(), 0..12)), 1..24)) {
+            let mut world = World::default();
+            let mut sync = live(start(CheckedStore::new(ROOMY)), &mut world, Happening::Relist(Vec::new()), &[]);
+            for (happening, failures) in history {
+                sync = live(sync, &mut world, happening, &failures);
+            }
+            rest(&mut sync, &world);
+            prop_assert_eq!(meaning::answers(&sync.store().tables), world.expected());
+            prop_assert_eq!(meaning::of(&sync.store().tables), meaning::of(&from_scratch(&world)));
+        }
+
+        /// What is there already costs nothing: listing the same objects again, or starting anew, changes no row.
+        #[test]
+        fn nothing_is_done_twice(history in prop::collection::vec(happening(), 1..20)) {
+            let mut world = World::default();
+            let mut sync = live(start(CheckedStore::new(ROOMY)), &mut world, Happening::Relist(Vec::new()), &[]);
+            for happening in history {
+                sync = live(sync, &mut world, happening, &[]);
+            }
+            // Which of two Services of one age has a VIP is not known across starts: the first one may change that.
+            sync = live(sync, &mut world, Happening::Restart, &[]);
+            rest(&mut sync, &world);
+            let ops = sync.store().ops;
+            for again in [Happening::Relist(Vec::new()), Happening::Restart] {
+                sync = live(sync, &mut world, again, &[]);
+                prop_assert_eq!(sync.store().ops, ops);
+            }
         }
     }
 }

@@ -1,19 +1,29 @@
 //! A small cluster as a test imagines it, and what it must come to, worked out independently of the model.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use proptest::prelude::*;
 use viaduct::model::{
-    Conditions, EndpointSpec, Event, Family, Kind, Object, ObjectName, ObjectRef, PortSpec, ServiceSpec, SliceSpec,
+    Conditions, EndpointSet, EndpointSpec, Event, Family, Hints, Kind, NodeSpec, Object, ObjectName, ObjectRef, ServiceCidrSpec,
+    ServicePortSpec, ServiceSpec, SliceSpec,
 };
-use viaduct_common::{L4Address, Port, Protocol};
+use viaduct_common::{L4Address, Port};
 
-/// The Services and slices that exist.
+use crate::meaning::Answer;
+
+mod random;
+pub(crate) use random::happening;
+
+/// The node that the agent runs on.
+pub(crate) const NODE: &str = "here";
+
+/// The objects that exist.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct World {
     pub(crate) services: BTreeMap<ObjectName, ServiceSpec>,
     pub(crate) slices: BTreeMap<ObjectName, SliceSpec>,
+    nodes: BTreeMap<ObjectName, NodeSpec>,
+    service_cidrs: BTreeMap<ObjectName, ServiceCidrSpec>,
     /// Who has each VIP, as far as that is settled.
     holders: BTreeMap<IpAddr, ObjectName>,
 }
@@ -23,12 +33,18 @@ pub(crate) struct World {
 pub(crate) enum Happening {
     /// An object is made, changed or deleted.
     Event(Event),
+    /// Several are, at the same time.
+    Storm(Vec<Event>),
     /// The source lists everything again; what happened meanwhile was not told.
     Relist(Vec<Event>),
     /// The agent starts anew; the maps stay.
     Restart,
-    /// Time goes by and the flow table is swept.
+    /// Time goes by, and what packets left behind is swept.
     Sweep,
+    /// The maps are compared with what they should hold.
+    Audit,
+    /// Clients open connections; the number picks the slots.
+    Clients(u32),
 }
 
 impl World {
@@ -37,8 +53,12 @@ impl World {
         match event {
             Event::Seen(Object::Service(spec)) => drop(self.services.insert(spec.name.clone(), spec.clone())),
             Event::Seen(Object::Slice(spec)) => drop(self.slices.insert(spec.name.clone(), spec.clone())),
+            Event::Seen(Object::Node(spec)) => drop(self.nodes.insert(spec.name.clone(), spec.clone())),
+            Event::Seen(Object::ServiceCidr(spec)) => drop(self.service_cidrs.insert(spec.name.clone(), spec.clone())),
             Event::Gone(ObjectRef { kind: Kind::Service, name }) => drop(self.services.remove(name)),
             Event::Gone(ObjectRef { kind: Kind::EndpointSlice, name }) => drop(self.slices.remove(name)),
+            Event::Gone(ObjectRef { kind: Kind::Node, name }) => drop(self.nodes.remove(name)),
+            Event::Gone(ObjectRef { kind: Kind::ServiceCidr, name }) => drop(self.service_cidrs.remove(name)),
             other => panic!("not an event of this test: {other:?}"),
         }
     }
@@ -48,18 +68,20 @@ impl World {
         vec![
             Event::Listed(Kind::Service, self.services.values().cloned().map(Object::Service).collect()),
             Event::Listed(Kind::EndpointSlice, self.slices.values().cloned().map(Object::Slice).collect()),
+            Event::Listed(Kind::Node, self.nodes.values().cloned().map(Object::Node).collect()),
+            Event::Listed(Kind::ServiceCidr, self.service_cidrs.values().cloned().map(Object::ServiceCidr).collect()),
         ]
     }
 
-    /// The frontends that there must be, and the addresses that each balances over.
-    pub(crate) fn expected(&self) -> BTreeMap<L4Address, BTreeSet<L4Address>> {
+    /// The frontends that there must be, and what each must answer.
+    pub(crate) fn expected(&self) -> BTreeMap<L4Address, Answer> {
         let mut frontends = BTreeMap::new();
         for service in self.services.values() {
             for ip in service.cluster_ips.iter().filter(|ip| self.holders.get(ip) == Some(&service.name)) {
-                frontends.insert(L4Address::whole((*ip).into()), BTreeSet::new());
-                for port in &service.ports {
+                frontends.insert(L4Address::whole((*ip).into()), Answer::default());
+                for port in &*service.ports {
                     let key = L4Address::new((*ip).into(), Port::new(port.number), port.protocol);
-                    frontends.insert(key, self.usable(service, port, Family::of(*ip)));
+                    frontends.insert(key, self.answer(service, port, Family::of(*ip)));
                 }
             }
         }
@@ -97,93 +119,66 @@ impl World {
         &rivals().filter(is_older).min_by_key(by_age).unwrap_or(present).name
     }
 
-    fn usable(&self, service: &ServiceSpec, port: &PortSpec, family: Family) -> BTreeSet<L4Address> {
-        let mut known: BTreeMap<L4Address, Vec<Conditions>> = BTreeMap::new();
+    fn answer(&self, service: &ServiceSpec, port: &ServicePortSpec, family: Family) -> Answer {
+        let known = self.endpoints(service, port, family);
+        let zone = self.nodes.get(&ObjectName::new("", NODE)).and_then(|node| node.zone.clone());
+        let local = service.internal_policy == EndpointSet::Local;
+        let any = usable(&known, |_| true);
+        let targets = if local {
+            usable(&known, |endpoint| endpoint.node.as_deref() == Some(NODE))
+        } else if known.values().any(|endpoint| endpoint.conditions.ready) {
+            nearest(&known, zone.as_deref())
+        } else {
+            any.clone()
+        };
+        let drops = local && targets.is_empty() && !any.is_empty();
+        Answer { targets, local, drops, affinity_seconds: service.affinity_seconds }
+    }
+
+    /// The endpoints of a port by address: of several entries the one that is not terminating.
+    fn endpoints(&self, service: &ServiceSpec, port: &ServicePortSpec, family: Family) -> BTreeMap<L4Address, EndpointSpec> {
+        let mut known: BTreeMap<L4Address, Vec<EndpointSpec>> = BTreeMap::new();
         for slice in self.slices.values().filter(|slice| slice.service == service.name && slice.family == family) {
             for target in slice.ports.iter().filter(|target| target.name == port.name && target.protocol == port.protocol) {
                 for endpoint in &slice.endpoints {
                     let address = L4Address::new(endpoint.address.into(), Port::new(target.number), port.protocol);
-                    known.entry(address).or_default().push(endpoint.conditions);
+                    known.entry(address).or_default().push(endpoint.clone());
                 }
             }
         }
-        let best = |all: Vec<Conditions>| all.into_iter().max_by_key(|c| (!c.terminating, c.ready, c.serving)).unwrap();
-        let known: BTreeMap<_, _> = known.into_iter().map(|(address, all)| (address, best(all))).collect();
-        let ready: BTreeSet<_> = known.iter().filter(|(_, c)| c.ready).map(|(address, _)| *address).collect();
-        if !ready.is_empty() {
-            return ready;
-        }
-        known.iter().filter(|(_, c)| c.serving && c.terminating).map(|(address, _)| *address).collect()
+        let rank = |endpoint: &EndpointSpec| {
+            let Conditions { ready, serving, terminating } = endpoint.conditions;
+            // In this world hints are the same wherever an address stands, if there are any.
+            (!terminating, ready, serving, endpoint.hints.is_some())
+        };
+        known.into_iter().map(|(address, all)| (address, all.into_iter().max_by_key(rank).unwrap())).collect()
     }
 }
 
-fn vip() -> impl Strategy<Value = (IpAddr, Option<IpAddr>)> {
-    (1..4_u8, 0..4_u16).prop_map(|(v4, v6)| {
-        let second = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, v6);
-        (Ipv4Addr::new(10, 96, 0, v4).into(), (v6 > 0).then_some(second.into()))
-    })
+/// Of the endpoints that are meant the ready ones, or else those that still serve while they terminate.
+fn usable(known: &BTreeMap<L4Address, EndpointSpec>, is_meant: fn(&EndpointSpec) -> bool) -> BTreeSet<L4Address> {
+    let those = |wanted: fn(&Conditions) -> bool| -> BTreeSet<L4Address> {
+        let found = known.iter().filter(|(_, endpoint)| is_meant(endpoint) && wanted(&endpoint.conditions));
+        found.map(|(address, _)| *address).collect()
+    };
+    let ready = those(|conditions| conditions.ready);
+    if ready.is_empty() { those(|conditions| conditions.serving && conditions.terminating) } else { ready }
 }
 
-fn ports() -> impl Strategy<Value = Vec<PortSpec>> {
-    let all = [
-        ("web", Protocol::TCP, 80),
-        ("dns", Protocol::UDP, 53),
-        ("dns-tcp", Protocol::TCP, 53),
-        ("web-alt", Protocol::TCP, 8080),
-    ];
-    let spec = |(name, protocol, number): (&str, _, _)| PortSpec { name: name.into(), protocol, number };
-    prop::sample::subsequence(all.map(spec).to_vec(), 0..=4)
-}
-
-fn name(prefix: &'static str, count: u8) -> impl Strategy<Value = ObjectName> {
-    (0..count).prop_map(move |i| ObjectName::new("default", &format!("{prefix}{i}")))
-}
-
-fn service() -> impl Strategy<Value = ServiceSpec> {
-    (name("service", 4), 0..3_u8, vip(), ports()).prop_map(|(name, created, (first, second), ports)| ServiceSpec {
-        name,
-        created: if created == 0 { "".into() } else { created.to_string().into() },
-        cluster_ips: std::iter::once(first).chain(second).collect(),
-        ports: ports.into(),
-    })
-}
-
-fn conditions() -> impl Strategy<Value = Conditions> {
-    let common = Just(Conditions::default());
-    let any = (any::<bool>(), any::<bool>(), any::<bool>());
-    prop_oneof![2 => common, 1 => any.prop_map(|(ready, serving, terminating)| Conditions { ready, serving, terminating })]
-}
-
-fn slice() -> impl Strategy<Value = SliceSpec> {
-    let endpoints = prop::collection::vec((1..9_u8, conditions()), 0..6);
-    let numbers = (prop_oneof![Just(8080_u16), Just(9090)], any::<bool>(), endpoints);
-    (name("slice", 6), name("service", 4), numbers).prop_map(|(name, service, (number, is_v4, endpoints))| {
-        let address = |host: u8| -> IpAddr {
-            if is_v4 { Ipv4Addr::new(10, 1, 0, host).into() } else { Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, host.into()).into() }
-        };
-        let port = |name: &str, protocol| PortSpec { name: name.into(), protocol, number };
-        let ports = [port("web", Protocol::TCP), port("dns", Protocol::UDP), port("dns-tcp", Protocol::TCP)];
-        let endpoints = endpoints.into_iter().map(|(host, conditions)| EndpointSpec { address: address(host), conditions });
-        let family = if is_v4 { Family::V4 } else { Family::V6 };
-        SliceSpec { name, service, family, ports: ports.into(), endpoints: endpoints.collect() }
-    })
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        4 => service().prop_map(|spec| Event::Seen(Object::Service(spec))),
-        8 => slice().prop_map(|spec| Event::Seen(Object::Slice(spec))),
-        1 => name("service", 4).prop_map(|name| Event::Gone(ObjectRef::new(Kind::Service, name))),
-        2 => name("slice", 6).prop_map(|name| Event::Gone(ObjectRef::new(Kind::EndpointSlice, name))),
-    ]
-}
-
-/// Anything that may happen.
-pub(crate) fn happening() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        12 => event().prop_map(Happening::Event),
-        1 => prop::collection::vec(event(), 0..6).prop_map(Happening::Relist),
-        1 => Just(Happening::Restart),
-        1 => Just(Happening::Sweep),
-    ]
+/// Of the ready endpoints those that hints keep near, where all of them have hints of a sort and some are meant for here.
+fn nearest(known: &BTreeMap<L4Address, EndpointSpec>, zone: Option<&str>) -> BTreeSet<L4Address> {
+    let ready: Vec<_> = known.iter().filter(|(_, endpoint)| endpoint.conditions.ready).collect();
+    let hinted = |names: fn(&Hints) -> &[std::sync::Arc<str>], own: &str| -> Option<BTreeSet<L4Address>> {
+        let mut near = BTreeSet::new();
+        for (address, endpoint) in &ready {
+            let names = endpoint.hints.as_deref().map(names).filter(|names| !names.is_empty())?;
+            if names.iter().any(|name| **name == *own) {
+                near.insert(**address);
+            }
+        }
+        (!near.is_empty()).then_some(near)
+    };
+    let by_node = hinted(|hints| &hints.nodes, NODE);
+    let by_zone = || hinted(|hints| &hints.zones, zone?);
+    by_node.or_else(by_zone).unwrap_or_else(|| ready.iter().map(|(address, _)| **address).collect())
 }

@@ -54,6 +54,10 @@ impl Flow {
         Self { flags: FlowFlags::DIRECT, ..Self::new(client, place) }
     }
 
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.protocol == Protocol::TCP
+    }
+
     pub(crate) fn state(self, state: FlowState) -> Self {
         Self { state, ..self }
     }

@@ -21,6 +21,7 @@ use viaduct_common::{
 
 use crate::capture::Capture;
 use crate::datapath::{Datapath, Ran, Written};
+use crate::flow::FlowRows;
 
 /// Rows of the maps in these tests: enough for every table here.
 pub(crate) const FILTER_WORDS: u32 = 64;
@@ -43,12 +44,13 @@ pub(crate) struct Kernel {
     _stages: ProgramArray<MapData>,
     filters: Cells<FilterWord>,
     frontends: Rows<L4Address, Frontend>,
-    slots: Cells<u32>,
+    slots: Cells<[u32; 2]>,
     backends: Cells<Backend>,
     endpoints: Rows<L4Address, u32>,
     affinity: Rows<AffinityKey, AffinityEntry>,
     service_cidrs: Cells<ServiceCidrs>,
-    flows: Rows<FlowKey, FlowEntry>,
+    flows: Rows<FlowKey<u32>, FlowEntry<u32>>,
+    flows_v6: Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>,
     fragments: Rows<FragmentKey, FragmentEntry>,
     parked: Rows<ParkedKey, ParkedFragment>,
     services: Counts<Counters>,
@@ -77,6 +79,7 @@ impl Kernel {
             affinity: take(&mut object, abi::AFFINITY),
             service_cidrs: take(&mut object, abi::SERVICE_CIDRS),
             flows: take(&mut object, abi::FLOWS),
+            flows_v6: take(&mut object, abi::FLOWS_V6),
             fragments: take(&mut object, abi::FRAGMENTS),
             parked: take(&mut object, abi::PARKED),
             services: take(&mut object, abi::SERVICE_COUNTERS),
@@ -94,6 +97,7 @@ impl Kernel {
         clear(&mut self.endpoints);
         clear(&mut self.affinity);
         clear(&mut self.flows);
+        clear(&mut self.flows_v6);
         clear(&mut self.fragments);
         clear(&mut self.parked);
         for word in self.installed.filters.keys() {
@@ -105,6 +109,25 @@ impl Kernel {
         zero(&mut self.services, BACKENDS);
         zero(&mut self.backend_counts, BACKENDS);
         zero(&mut self.reasons, REASONS);
+    }
+
+    /// Sets one slot of the two in a row; returns what it was.
+    fn set_slot(&mut self, slot: u32, id: BackendId) -> BackendId {
+        let (row, half) = (slot / 2, (slot % 2) as usize);
+        let Wire(mut pair) = self.slots.get(&row, 0).expect("within the map");
+        let old = BackendId(pair[half]);
+        if old != id {
+            pair[half] = id.0;
+            self.slots.set(row, Wire(pair), 0).expect("within the map");
+        }
+        old
+    }
+
+    /// The flows of both families.
+    fn all_flows(&self) -> FlowRows {
+        let v4 = all(&self.flows).into_iter().map(|(key, row)| (key.convert(), row.convert()));
+        let v6 = all(&self.flows_v6).into_iter().map(|(key, row)| (key.convert(), row.convert()));
+        v4.chain(v6).collect()
     }
 
     /// The frames that the last run sent again: `count` of them are waited for, more are not overlooked.
@@ -133,13 +156,14 @@ fn load_maps(object: &[u8]) -> Result<Ebpf, aya::EbpfError> {
     let sizes = [
         (abi::FILTERS, FILTER_WORDS),
         (abi::FRONTENDS, ROWS),
-        (abi::SLOTS, SLOTS),
+        (abi::SLOTS, SLOTS / 2),
         (abi::BACKENDS, BACKENDS),
         (abi::BACKEND_COUNTERS, BACKENDS),
         (abi::SERVICE_COUNTERS, BACKENDS),
         (abi::ENDPOINTS, ROWS),
         (abi::AFFINITY, 1 << 11),
         (abi::FLOWS, FLOWS),
+        (abi::FLOWS_V6, FLOWS),
         (abi::FRAGMENTS, 1 << 11),
         (abi::PARKED, 1 << 11),
     ];
@@ -159,16 +183,20 @@ impl Datapath for Kernel {
         tables.endpoints.iter().for_each(|(key, row)| put(&mut self.endpoints, *key, *row));
         tables.affinity.borrow().iter().for_each(|(key, row)| put(&mut self.affinity, *key, *row));
         self.service_cidrs.set(0, Wire(tables.service_cidrs), 0).expect("within the map");
-        tables.flows.borrow().iter().for_each(|(key, row)| put(&mut self.flows, *key, *row));
+        for (key, row) in tables.flows.borrow().iter() {
+            if key.tuple.src.is_v4() {
+                put(&mut self.flows, key.convert(), row.convert());
+            } else {
+                put(&mut self.flows_v6, key.convert(), row.convert());
+            }
+        }
         tables.fragments.borrow().iter().for_each(|(key, row)| put(&mut self.fragments, *key, *row));
         for (word, row) in &tables.filters {
             self.filters.set(*word, Wire(*row), 0).expect("within the map");
         }
         for slot in 0..SLOTS {
             let id = tables.slots.get(slot as usize).copied().unwrap_or_default();
-            if self.slots.get(&slot, 0).expect("within the map") != Wire(id.0) {
-                self.slots.set(slot, Wire(id.0), 0).expect("within the map");
-            }
+            self.set_slot(slot, id);
         }
         for (id, row) in &tables.backends {
             self.backends.set(id.0, Wire(*row), 0).expect("within the map");
@@ -176,8 +204,7 @@ impl Datapath for Kernel {
     }
 
     fn replace(&mut self, slot: u32, backend: BackendId) {
-        let Wire(old) = self.slots.get(&slot, 0).expect("within the map");
-        self.slots.set(slot, Wire(backend.0), 0).expect("within the map");
+        let old = self.set_slot(slot, backend).0;
         let Wire(row) = self.backends.get(&old, 0).expect("within the map");
         self.backends.set(old, Wire(Backend { flags: BackendFlags::RETIRED, ..row }), 0).expect("within the map");
     }
@@ -206,7 +233,7 @@ impl Datapath for Kernel {
     fn written(&mut self) -> Written {
         let parked = all(&self.parked).into_iter();
         Written {
-            flows: all(&self.flows),
+            flows: self.all_flows(),
             affinity: all(&self.affinity),
             fragments: all(&self.fragments),
             parked: parked.map(|(key, frame)| (key, frame.frame[..frame.len as usize].to_vec())).collect(),

@@ -79,6 +79,14 @@ impl Row {
         self
     }
 
+    /// This flow is there afterwards as a plain packet opens it. Of a TCP connection that is the backend's row alone: the
+    /// answer brings the client's.
+    pub(crate) fn begins(self, flow: Flow) -> Self {
+        let answered_first = flow.is_tcp();
+        let row = self.leaves(flow);
+        if answered_first { row.leaves_only(1) } else { row }
+    }
+
     /// The flows that are there before are there afterwards, unchanged.
     pub(crate) fn keeps(mut self) -> Self {
         self.after = self.before.clone();

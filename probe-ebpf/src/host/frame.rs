@@ -85,6 +85,12 @@ impl Packet for Frame {
         self.store(offset, &if cover.optional && new == 0 { u16::MAX } else { new })
     }
 
+    fn update_sum(&mut self, _: u32) {}
+
+    fn is_train(&self) -> bool {
+        false
+    }
+
     fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault> {
         self.store(offset, &if self.partial { 0 } else { u16::MAX - 1 })?;
         Ok(self.partial)

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterPlace, FilterWord, FlowEntry, FlowKey, FlowState,
-    FragmentEntry, FragmentKey, Frontend, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceCidrs, ServiceId,
-    Tick, Tuple,
+    FragmentEntry, FragmentKey, Frontend, Ip, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceCidrs,
+    ServiceId, Tick, Tuple,
 };
 
 use crate::packet::Packet;
-use crate::tables::{Inserted, Released, Tables, Touched};
+use crate::tables::{Flows, Inserted, Released, Tables, Touched};
 
 /// The tables of a datapath. What the agent writes is in plain fields; what the datapath writes is in cells, as it has the
 /// tables shared.
@@ -98,41 +98,6 @@ impl Tables for MemoryTables {
         self.affinity.borrow_mut().insert(*key, *entry);
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        self.flows.borrow().get(key).copied()
-    }
-
-    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
-        if self.flows.borrow().contains_key(key) {
-            return Inserted::Exists;
-        }
-        if self.set_flow(key, entry) { Inserted::Yes } else { Inserted::Full }
-    }
-
-    fn set_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
-        if self.is_full() && !self.flows.borrow().contains_key(key) {
-            return false;
-        }
-        self.flows.borrow_mut().insert(*key, *entry);
-        true
-    }
-
-    fn touch_flow(&self, key: &FlowKey, new: &Tuple, state: FlowState, seen: Tick) -> Touched {
-        match self.flows.borrow_mut().get_mut(key) {
-            Some(entry) if entry.new == *new => {
-                entry.state = state;
-                entry.seen = seen;
-                Touched::Yes
-            }
-            Some(_) => Touched::Another,
-            None => Touched::Absent,
-        }
-    }
-
-    fn remove_flow(&self, key: &FlowKey) {
-        self.flows.borrow_mut().remove(key);
-    }
-
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
         self.fragments.borrow().get(key).copied()
     }
@@ -181,5 +146,44 @@ impl Tables for MemoryTables {
 
     fn count_reason(&self, reason: Reason) {
         *self.reasons.borrow_mut().entry(reason).or_default() += 1;
+    }
+}
+
+/// The rows of all families lie in one table here.
+impl<A: Ip> Flows<A> for MemoryTables {
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>> {
+        self.flows.borrow().get(&key.convert()).map(FlowEntry::convert)
+    }
+
+    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted {
+        if self.flows.borrow().contains_key(&key.convert()) {
+            return Inserted::Exists;
+        }
+        if self.set_flow(key, entry) { Inserted::Yes } else { Inserted::Full }
+    }
+
+    fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+        let key = key.convert();
+        if self.is_full() && !self.flows.borrow().contains_key(&key) {
+            return false;
+        }
+        self.flows.borrow_mut().insert(key, entry.convert());
+        true
+    }
+
+    fn touch_flow(&self, key: &FlowKey<A>, new: &Tuple<A>, state: FlowState, seen: Tick) -> Touched {
+        match self.flows.borrow_mut().get_mut(&key.convert()) {
+            Some(entry) if entry.new == new.convert() => {
+                entry.state = state;
+                entry.seen = seen;
+                Touched::Yes
+            }
+            Some(_) => Touched::Another,
+            None => Touched::Absent,
+        }
+    }
+
+    fn remove_flow(&self, key: &FlowKey<A>) {
+        self.flows.borrow_mut().remove(&key.convert());
     }
 }

@@ -13,7 +13,7 @@ pub(super) static FILTERS: Array<FilterWord> = Array::with_max_entries(abi::FILT
 #[map]
 pub(super) static FRONTENDS: HashMap<L4Address, Frontend> = HashMap::with_max_entries(abi::FRONTENDS.entries, 0);
 #[map]
-pub(super) static SLOTS: Array<u32> = Array::with_max_entries(abi::SLOTS.entries, 0);
+pub(super) static SLOTS: Array<[u32; 2]> = Array::with_max_entries(abi::SLOTS.entries, 0);
 #[map]
 pub(super) static BACKENDS: Array<Backend> = Array::with_max_entries(abi::BACKENDS.entries, 0);
 /// Rows are allocated as they come: most clusters need a small part of them, and nothing is read from a row but that it is there.
@@ -24,7 +24,10 @@ pub(super) static AFFINITY: LruHashMap<AffinityKey, AffinityEntry> = LruHashMap:
 #[map]
 pub(super) static SERVICE_CIDRS: Array<ServiceCidrs> = Array::with_max_entries(abi::SERVICE_CIDRS.entries, 0);
 #[map]
-pub(super) static FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(abi::FLOWS.entries, 0);
+pub(super) static FLOWS: LruHashMap<FlowKey<u32>, FlowEntry<u32>> = LruHashMap::with_max_entries(abi::FLOWS.entries, 0);
+#[map]
+pub(super) static FLOWS_V6: LruHashMap<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>> =
+    LruHashMap::with_max_entries(abi::FLOWS_V6.entries, 0);
 #[map]
 pub(super) static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> = LruHashMap::with_max_entries(abi::FRAGMENTS.entries, 0);
 #[map]

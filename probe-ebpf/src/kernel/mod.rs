@@ -13,7 +13,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use probe_ebpf::headers::{Ipv4, Ipv6};
 use probe_ebpf::{ETHERNET, Family, Outcome, Packet, Tables, V4, V6, Verdict, run_family};
-use viaduct_common::{Hook, L4Address, Reason, Stage, stage_index};
+use viaduct_common::{Hook, Ip, L4Address, Reason, Stage, stage_index};
 
 use env::KernelEnv;
 use maps::STAGES;
@@ -40,6 +40,7 @@ programs! {
     tc_from_pod: FROM_POD, Hot;
     tc_from_pod_transport: FROM_POD, Transport;
     tc_from_pod_open: FROM_POD, Open;
+    tc_from_pod_claim: FROM_POD, Claim;
     tc_from_pod_control: FROM_POD, Control;
     tc_from_pod_icmp: FROM_POD, Icmp;
     tc_to_pod: TO_POD, Hot;
@@ -88,8 +89,8 @@ fn missing(skb: *mut __sk_buff, hook: Hook, stage: Stage) -> i32 {
         stage == Stage::Transport
     } else {
         let dst = match packet.ethertype() {
-            V4::ETHERTYPE => packet.load::<Ipv4>(ETHERNET).map(|header| V4::dst(&header)),
-            _ => packet.load::<Ipv6>(ETHERNET).map(|header| V6::dst(&header)),
+            V4::ETHERTYPE => packet.load::<Ipv4>(ETHERNET).map(|header| V4::dst(&header).mapped()),
+            _ => packet.load::<Ipv6>(ETHERNET).map(|header| V6::dst(&header).mapped()),
         };
         dst.is_some_and(|dst| KernelTables.frontend(&L4Address::whole(dst)).is_some())
     };
@@ -102,14 +103,14 @@ fn missing(skb: *mut __sk_buff, hook: Hook, stage: Stage) -> i32 {
 
 /// The stage for one family.
 #[inline(always)]
-fn work<F: Family, const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> Outcome {
+fn work<F: Family<Ip: tables::Family>, const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = Skb::new(skb, Hook(HOOK));
     run_family::<F, _, _, _>(Stage::from_index(u32::from(STAGE)), Hook(HOOK), &mut packet, &KernelTables, &KernelEnv::new(skb))
 }
 
 /// The same out of line: the families must not add up in one stack frame.
 #[inline(never)]
-fn work_apart<F: Family, const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> Outcome {
+fn work_apart<F: Family<Ip: tables::Family>, const HOOK: u8, const STAGE: u8>(skb: *mut __sk_buff) -> Outcome {
     work::<F, HOOK, STAGE>(skb)
 }
 

@@ -6,7 +6,8 @@ use aya_ebpf::bindings::{
     __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_clone_redirect, bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
+    bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use probe_ebpf::{Cover, Fault, LAST_OFFSET, Packet};
@@ -95,6 +96,18 @@ impl Packet for Skb {
         }
         // SAFETY: numbers only. Size 0 with `from` 0 means that `to` is a difference.
         done(unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset, 0, u64::from(delta), flags) })
+    }
+
+    #[inline(always)]
+    fn update_sum(&mut self, delta: u32) {
+        // SAFETY: numbers only. Most packets have no such sum, and the helper says so.
+        unsafe { bpf_csum_update(self.ctx.skb.skb, delta) };
+    }
+
+    #[inline(always)]
+    fn is_train(&self) -> bool {
+        // SAFETY: the context is valid for as long as the program runs.
+        unsafe { (*self.ctx.skb.skb).gso_size != 0 }
     }
 
     #[inline(always)]

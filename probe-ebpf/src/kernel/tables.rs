@@ -1,15 +1,16 @@
 //! The tables in the kernel's maps.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use probe_ebpf::{Inserted, Packet, Released, Tables, Touched};
+use aya_ebpf::maps::LruHashMap;
+use probe_ebpf::{Flows, Inserted, Packet, Released, Tables, Touched};
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
-    FragmentKey, Frontend, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick, Tuple,
+    FragmentKey, Frontend, Ip, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick, Tuple,
 };
 
 use super::maps::{
-    AFFINITY, BACKEND_COUNTERS, BACKENDS, ENDPOINTS, FILTERS, FLOWS, FRAGMENTS, FRONTENDS, IN_HAND, PARKED, REASONS, SCRATCH,
-    SERVICE_CIDRS, SERVICE_COUNTERS, SLOTS, TO_PARK,
+    AFFINITY, BACKEND_COUNTERS, BACKENDS, ENDPOINTS, FILTERS, FLOWS, FLOWS_V6, FRAGMENTS, FRONTENDS, IN_HAND, PARKED, REASONS,
+    SCRATCH, SERVICE_CIDRS, SERVICE_COUNTERS, SLOTS, TO_PARK,
 };
 
 /// The kernel's code for a key that is taken, negated.
@@ -38,7 +39,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<BackendId> {
-        SLOTS.get(index).map(|id| BackendId(*id))
+        SLOTS.get(index / 2).map(|[even, odd]| BackendId(if index.is_multiple_of(2) { *even } else { *odd }))
     }
 
     #[inline(always)]
@@ -70,46 +71,6 @@ impl Tables for KernelTables {
     fn set_affinity(&self, key: &AffinityKey, entry: &AffinityEntry) {
         // An LRU map makes room by itself; should it fail, the client is as new next time.
         let _ = AFFINITY.insert(key, entry, u64::from(BPF_ANY));
-    }
-
-    #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        // SAFETY: the tuple of a row never changes in place; the two fields that do are written by `touch_flow` alone.
-        unsafe { FLOWS.get(key).copied() }
-    }
-
-    #[inline(always)]
-    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
-        match FLOWS.insert(key, entry, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Inserted::Yes,
-            Err(EEXIST) => Inserted::Exists,
-            Err(_) => Inserted::Full,
-        }
-    }
-
-    #[inline(always)]
-    fn set_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
-        FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok()
-    }
-
-    #[inline(always)]
-    fn touch_flow(&self, key: &FlowKey, new: &Tuple, state: FlowState, seen: Tick) -> Touched {
-        let Some(entry) = FLOWS.get_ptr_mut(key) else { return Touched::Absent };
-        // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
-        unsafe {
-            if (*entry).new != *new {
-                return Touched::Another;
-            }
-            (*entry).state = state;
-            (*entry).seen = seen;
-        }
-        Touched::Yes
-    }
-
-    #[inline(always)]
-    fn remove_flow(&self, key: &FlowKey) {
-        // Absent is as good as removed.
-        let _ = FLOWS.remove(key);
     }
 
     #[inline(always)]
@@ -173,6 +134,68 @@ impl Tables for KernelTables {
             // SAFETY: this CPU's own row.
             unsafe { *row += 1 };
         }
+    }
+}
+
+/// Addresses whose family has a map of flows.
+pub(super) trait Family: Ip {
+    /// The map.
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, FlowEntry<Self>>;
+}
+
+impl Family for u32 {
+    #[inline(always)]
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, FlowEntry<Self>> {
+        &FLOWS
+    }
+}
+
+impl Family for [u32; 4] {
+    #[inline(always)]
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, FlowEntry<Self>> {
+        &FLOWS_V6
+    }
+}
+
+impl<A: Family> Flows<A> for KernelTables {
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>> {
+        // SAFETY: the tuple of a row never changes in place; the two fields that do are written by `touch_flow` alone.
+        unsafe { A::flows().get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted {
+        match A::flows().insert(key, entry, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Inserted::Yes,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+        A::flows().insert(key, entry, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn touch_flow(&self, key: &FlowKey<A>, new: &Tuple<A>, state: FlowState, seen: Tick) -> Touched {
+        let Some(entry) = A::flows().get_ptr_mut(key) else { return Touched::Absent };
+        // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
+        unsafe {
+            if (*entry).new != *new {
+                return Touched::Another;
+            }
+            (*entry).state = state;
+            (*entry).seen = seen;
+        }
+        Touched::Yes
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey<A>) {
+        // Absent is as good as removed.
+        let _ = A::flows().remove(key);
     }
 }
 

@@ -27,6 +27,8 @@ const RULES: &[Rule] = &[
     },
     Rule { package: "viaduct-lab", never: Never::On(OUTSIDERS), why: "the lab sees the agent as users do: as a process" },
     Rule { package: "xtask", never: Never::On(OUTSIDERS), why: "developer commands must build while the product does not" },
+    Rule { package: "viaduct-figures", never: Never::On(OUTSIDERS), why: "figures are the same for whoever measures them" },
+    Rule { package: "viaduct-apiserver", never: Never::On(OUTSIDERS), why: "the API server knows Kubernetes, not who asks it" },
 ];
 
 /// Every broken rule, in words.

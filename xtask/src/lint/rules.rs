@@ -131,6 +131,13 @@ pub(super) const RULES: &[Rule] = &[
         why: "one way: a source of objects hands them on and decides nothing",
     },
     Rule {
+        name: "the wall clock decides nothing",
+        within: &["agent/src/**"],
+        except: &["agent/src/metrics/**"],
+        check: Paths(&["std::time::SystemTime"]),
+        why: "a clock that jumps must change nothing but timestamps: wait and measure by std::time::Instant or tokio's",
+    },
+    Rule {
         name: "anyhow ends at main",
         within: &["agent/src/**", "common/src/**", "probe-ebpf/src/**"],
         except: &["agent/src/main.rs"],
@@ -154,6 +161,7 @@ pub(super) const RULES: &[Rule] = &[
             "probe-ebpf/src/headers.rs",
             "probe-ebpf/src/host/frame.rs",
             "probe-ebpf/src/kernel/**",
+            "xtask/lab/src/offloads.rs",
             "xtask/lab/src/process.rs",
             "xtask/lab/src/traffic/sockopt.rs",
         ],

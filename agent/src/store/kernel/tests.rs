@@ -3,6 +3,7 @@
 use std::collections::HashMap as Counted;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use viaduct_common::{Addr, BackendFlags, FrontendFlags, Hook, Lifetimes, Port, Protocol, Tick, Tuple};
@@ -11,9 +12,10 @@ use super::*;
 use crate::config::{DatapathConfig, Limits};
 use crate::features::Features;
 use crate::load::load_object;
+use crate::plan::Planner;
 use crate::store::memory::MemoryStore;
 
-const SMALL: Limits = Limits { services: 4, frontends: 6, backends: 8, slots: 40, flows: 1 << 15 };
+const SMALL: Limits = Limits { services: 4, frontends: 6, backends: 8, slots: 40, flows: 1 << 15, affinities: 1 << 10 };
 
 fn store(limits: Limits) -> KernelStore {
     let config = DatapathConfig { limits, lifetimes: Lifetimes::DEFAULT, hash_seed: 0, trace: false };
@@ -44,12 +46,16 @@ fn op() -> impl Strategy<Value = Op> {
     let filter = (any::<u64>(), 0_u64..2).prop_map(|(vips, backends)| FilterWord { vips: vips & backends, backends });
     prop_oneof![
         (backend(), row).prop_map(|(id, row)| Op::PutBackend { id, row }),
-        (0_u32..44, prop::collection::vec(backend(), 0..24)).prop_map(|(first, backends)| Op::WriteSlots { first, backends }),
+        (0_u32..22, prop::collection::vec(backend(), 0..24))
+            .prop_map(|(row, backends)| Op::WriteSlots { first: row * 2, backends }),
         (key(), frontend).prop_map(|(key, row)| Op::PutFrontend { key, row }),
         key().prop_map(|key| Op::RemoveFrontend { key }),
         (key(), 1_u32..9).prop_map(|(key, count)| Op::PutEndpoint { key, count }),
         key().prop_map(|key| Op::RemoveEndpoint { key }),
         (0_u32..3, filter).prop_map(|(word, row)| Op::PutFilter { word, row }),
+        (0_u32..3, 0_u32..3).prop_map(|(v4_count, v6_count)| Op::PutServiceCidrs {
+            row: Box::new(ServiceCidrs { v4_count, v6_count, ..ServiceCidrs::default() })
+        }),
         backend().prop_map(|id| Op::ClearBackend { id }),
         (0_u32..5).prop_map(|id| Op::ClearService { id: ServiceId(id) }),
     ]
@@ -104,40 +110,55 @@ fn reasons_that_occurred_are_listed() {
     let mut store = store(SMALL);
     assert_eq!(store.reasons().expect("read"), []);
     let counts = PerCpuValues::try_from(vec![Wire(2_u64); store.cpus]).expect("one for each CPU");
-    store.reasons.set(u32::from(Reason::MALFORMED.0), counts, 0).expect("set");
+    let reasons = Arc::get_mut(&mut store.reasons.0).expect("nobody else reads them");
+    reasons.set(u32::from(Reason::MALFORMED.0), counts, 0).expect("set");
     assert_eq!(store.reasons().expect("read"), [(Reason::MALFORMED, 2 * store.cpus as u64)]);
 }
 
-fn flow(n: u32) -> FlowKey {
-    let tuple = Tuple { src: Addr::from_v4_word(n), ..Tuple::default() };
-    FlowKey::new(tuple, Protocol::TCP, Hook::FROM_POD)
+fn flow(n: u32) -> FlowKey<u32> {
+    FlowKey::new(Tuple { src: n, ..Tuple::default() }, Protocol::TCP, Hook::FROM_POD)
 }
 
-fn put_flow(flows: &mut Rows<FlowKey, FlowEntry>, n: u32) {
+fn put_flow(flows: &mut Rows<FlowKey<u32>, FlowEntry<u32>>, n: u32) {
     let entry = FlowEntry { seen: Tick(n), ..FlowEntry::default() };
     flows.insert(Wire(flow(n)), Wire(entry), 0).expect("inserted");
+}
+
+fn put_flow_v6(flows: &mut Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>, n: u32) {
+    let key = FlowKey::new(Tuple { src: [1, 0, 0, n], ..Tuple::default() }, Protocol::TCP, Hook::FROM_POD);
+    let entry = FlowEntry { seen: Tick(n), ..FlowEntry::default() };
+    flows.insert(Wire(key), Wire(entry), 0).expect("inserted");
+}
+
+/// Part by part to the end.
+fn visit_all(store: &mut KernelStore, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) {
+    let mut next = Some(0);
+    while let Some(from) = next {
+        next = store.visit_flows(from, visit).expect("visited");
+    }
 }
 
 #[test]
 fn flows_are_shown_once_and_deleted_when_told() {
     const FLOWS: u32 = 10_000;
     let mut store = store(SMALL);
-    (0..FLOWS).for_each(|n| put_flow(&mut store.flows, n));
+    for n in 0..FLOWS / 2 {
+        put_flow(&mut store.flows, n);
+        put_flow_v6(&mut store.flows_v6, n);
+    }
     let mut seen = Counted::new();
     let mut visit = |key: &FlowKey, entry: &FlowEntry| {
         *seen.entry(*key).or_insert(0) += 1;
         if entry.seen.0.is_multiple_of(2) { Keep::No } else { Keep::Yes }
     };
-    store.visit_flows(&mut visit).expect("visited");
+    visit_all(&mut store, &mut visit);
     assert_eq!(seen.len(), FLOWS as usize);
     assert!(seen.values().all(|count| *count == 1));
     let mut left = 0;
-    store
-        .visit_flows(&mut |_, entry| {
-            left += entry.seen.0 % 2;
-            Keep::Yes
-        })
-        .expect("visited");
+    visit_all(&mut store, &mut |_, entry| {
+        left += entry.seen.0 % 2;
+        Keep::Yes
+    });
     assert_eq!(left, FLOWS / 2);
     assert!(store.flows.get(&Wire(flow(2)), 0).is_err());
 }
@@ -147,9 +168,9 @@ fn a_flow_that_was_revived_meanwhile_stays() {
     let mut store = store(SMALL);
     put_flow(&mut store.flows, 7);
     let as_judged = FlowEntry { seen: Tick(6), ..FlowEntry::default() };
-    store.remove_flow(flow(7), &as_judged).expect("no error");
+    remove_as_seen(abi::FLOWS, &mut store.flows, flow(7), &as_judged).expect("no error");
     assert!(store.flows.get(&Wire(flow(7)), 0).is_ok(), "it has been seen since");
-    store.remove_flow(flow(8), &as_judged).expect("gone already is no error");
+    remove_as_seen(abi::FLOWS, &mut store.flows, flow(8), &as_judged).expect("gone already is no error");
 }
 
 /// What packets do to the table meanwhile must not hide the flows that stay, nor keep the sweep from ending.
@@ -159,7 +180,7 @@ fn a_sweep_in_a_busy_table_sees_every_flow_that_stays() {
     let mut store = store(SMALL);
     (0..STAY).for_each(|n| put_flow(&mut store.flows, n));
     let other_handle = MapData::from_fd(fd_of(&store.flows).try_clone_to_owned().expect("a descriptor")).expect("the map");
-    let mut packets: Rows<FlowKey, FlowEntry> = Map::LruHashMap(other_handle).try_into().expect("the map");
+    let mut packets: Rows<FlowKey<u32>, FlowEntry<u32>> = Map::LruHashMap(other_handle).try_into().expect("the map");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -170,16 +191,103 @@ fn a_sweep_in_a_busy_table_sees_every_flow_that_stays() {
         });
         for _ in 0..50 {
             let mut seen = 0;
-            store
-                .visit_flows(&mut |_, entry| {
-                    seen += u32::from(entry.seen.0 < STAY);
-                    Keep::Yes
-                })
-                .expect("visited");
+            visit_all(&mut store, &mut |_, entry| {
+                seen += u32::from(entry.seen.0 < STAY);
+                Keep::Yes
+            });
             assert_eq!(seen, STAY);
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn affinities_are_shown_and_deleted_as_flows_are() {
+    let mut store = store(SMALL);
+    let key = |n| AffinityKey { client: Addr::from_v4_word(n), service: ServiceId(1) };
+    for n in 0..100 {
+        let entry = AffinityEntry::new(BackendId(n), 7);
+        store.affinities.insert(Wire(key(n)), Wire(entry), 0).expect("inserted");
+    }
+    let mut seen = 0;
+    let mut next = Some(0);
+    while let Some(from) = next {
+        let mut visit = |_: &AffinityKey, entry: &AffinityEntry| {
+            seen += 1;
+            if entry.backend.0 < 60 { Keep::No } else { Keep::Yes }
+        };
+        next = store.visit_affinities(from, &mut visit).expect("visited");
+    }
+    assert_eq!(seen, 100);
+    assert!(store.affinities.get(&Wire(key(59)), 0).is_err() && store.affinities.get(&Wire(key(60)), 0).is_ok());
+}
+
+/// Per-CPU rows are dear: a million backends do not have them.
+#[test]
+fn backends_beyond_the_counters_are_not_counted_one_by_one() {
+    let backends = abi::BACKEND_COUNTERS.entries + 10;
+    let mut store = store(Limits { backends, ..SMALL });
+    assert_eq!((store.capacities().backends, store.backend_counters.len()), (backends + 1, abi::BACKEND_COUNTERS.entries));
+    let id = BackendId(backends);
+    let row = Backend { address: address(1), service: ServiceId(1), flags: BackendFlags::CLUSTER };
+    store.apply(&Op::PutBackend { id, row }).expect("there is room for the backend");
+    assert_eq!(store.backend_counters(id).expect("read"), Counters::default());
+    store.apply(&Op::ClearBackend { id }).expect("there is nothing to clear");
+}
+
+/// The planner's mirror and the kernel's maps are compared part by part.
+#[test]
+fn a_comparison_finds_what_someone_else_changed_and_nothing_else() {
+    const ROWS: u32 = 10_000;
+    let limits = Limits { frontends: ROWS, backends: ROWS, slots: 1 << 16, ..SMALL };
+    let mut store = store(limits);
+    let key = |n: u32| L4Address::new(Addr::from_v4_word(n), Port::new(80), Protocol::TCP);
+    let mut planner = Planner::new(store.capacities(), store.observe().expect("readable"));
+    let run = SlotRun { first: 0, count: 5_001 };
+    let mut ops = vec![Op::WriteSlots { first: 0, backends: (0..run.count).map(BackendId).collect() }];
+    for n in 1..ROWS {
+        let row = Backend { address: key(n), service: ServiceId(1), flags: BackendFlags::CLUSTER };
+        ops.push(Op::PutBackend { id: BackendId(n), row });
+        ops.push(Op::PutEndpoint { key: key(n), count: 1 });
+        let row = Frontend { service: ServiceId(1), first_slot: 0, slot_count: run.count, ..Frontend::default() };
+        ops.push(Op::PutFrontend { key: key(n), row });
+    }
+    for op in &ops {
+        store.apply(op).expect("there is room");
+        planner.applied(op, Duration::ZERO);
+    }
+    assert_eq!(strays(&store, &mut planner), 0);
+    for op in [
+        Op::RemoveFrontend { key: key(7) },
+        Op::RemoveEndpoint { key: key(8) },
+        Op::PutEndpoint { key: key(9), count: 2 },
+        Op::ClearBackend { id: BackendId(9_000) },
+        Op::WriteSlots { first: 5_000, backends: vec![BackendId(1)] },
+        Op::PutFilter { word: 1, row: FilterWord { vips: 1, backends: 0 } },
+        Op::PutServiceCidrs { row: Box::new(ServiceCidrs { v4_count: 1, ..ServiceCidrs::default() }) },
+    ] {
+        store.apply(&op).expect("applied");
+        assert_eq!((strays(&store, &mut planner), strays(&store, &mut planner)), (1, 0), "{op}");
+    }
+}
+
+/// How many rows differ from what `planner` thinks.
+fn strays(store: &KernelStore, planner: &mut Planner) -> usize {
+    planner.begin_audit();
+    for table in Table::ALL {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let page = store.read(table, from).expect("readable");
+            planner.compare(from, &page, Duration::ZERO);
+            next = page.next;
+        }
+    }
+    let mut from = 0;
+    while let Some(run) = planner.next_run(from) {
+        planner.compare_run(run, store.digest(run).expect("readable").expect("within the map"));
+        from = run.first + 1;
+    }
+    planner.end_audit()
 }
 
 /// A Service with 1,000 endpoints has some 40,000 slots: more than one batch.

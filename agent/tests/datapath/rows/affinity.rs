@@ -69,7 +69,7 @@ impl Scene {
     fn goes_to(&self, world: &World, name: &'static str, place: Place) -> Row {
         let sent = self.first();
         let (flow, becomes) = (Flow::new(self.client, place), sent.clone().to(place.endpoint));
-        Row::new(world, name).pod_sends(&sent).becomes(&becomes).opens(place).leaves(flow).remembers(self.client, place)
+        Row::new(world, name).pod_sends(&sent).becomes(&becomes).opens(place).begins(flow).remembers(self.client, place)
     }
 
     fn remembered(&self) -> Vec<Row> {
@@ -95,7 +95,7 @@ impl Scene {
             .pod_sends(&second)
             .becomes(&second.clone().to(self.other.endpoint))
             .opens(self.other)
-            .leaves(Flow::new(elsewhere, self.other))
+            .begins(Flow::new(elsewhere, self.other))
             .remembers(self.client, self.other),
         ]
     }
@@ -122,7 +122,7 @@ impl Scene {
                 .pod_sends(&sent)
                 .becomes(&sent.clone().to(self.hashed.endpoint))
                 .opens(self.hashed)
-                .leaves(Flow::new(self.client, self.hashed)),
+                .begins(Flow::new(self.client, self.hashed)),
         ]
     }
 

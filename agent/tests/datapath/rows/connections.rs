@@ -24,12 +24,12 @@ fn tcp_opening(w: &World) -> Vec<Row> {
             .pod_sends(&request.clone().syn())
             .becomes(&request.clone().syn().to(web.endpoint))
             .opens(web)
-            .leaves(flow.clone()),
+            .begins(flow.clone()),
         Row::new(w, "a SYN with options and data")
             .pod_sends(&fast)
             .becomes(&fast.clone().to(web.endpoint))
             .opens(web)
-            .leaves(flow.clone()),
+            .begins(flow.clone()),
         Row::new(w, "a SYN sent again keeps its flow")
             .has(flow.clone())
             .pod_sends(&request.clone().syn())
@@ -202,7 +202,7 @@ fn selection(w: &World) -> Vec<Row> {
                     .pod_sends(&packet)
                     .becomes(&packet.clone().to(place.endpoint))
                     .opens(place)
-                    .leaves(Flow::new(client, place)),
+                    .begins(Flow::new(client, place)),
             );
             if protocol == Protocol::TCP {
                 let name = if number == 0 {

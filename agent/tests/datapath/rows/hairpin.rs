@@ -25,7 +25,7 @@ pub(crate) fn rows(family: Family) -> Vec<Row> {
             .pod_sends(&request.clone().syn())
             .returns(&as_server(request.clone().syn()))
             .opens(own)
-            .leaves(flow.clone()),
+            .begins(flow.clone()),
         Row::new(&w, "the pod answers itself")
             .has(flow)
             .pod_sends(&answer.clone().syn())

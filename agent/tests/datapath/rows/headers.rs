@@ -14,7 +14,7 @@ pub(crate) fn rows(family: Family) -> Vec<Row> {
         Family::V4 => options(&w),
         Family::V6 => [extensions(&w), bad_extensions(&w)].concat(),
     };
-    [special, lengths(&w)].concat()
+    [special, lengths(&w), lookalikes(&w)].concat()
 }
 
 /// The same packet out of and into a flow, in every state of the flow.
@@ -149,4 +149,52 @@ fn lengths(w: &World) -> Vec<Row> {
             .opens(dns)
             .leaves(Flow::new(client, dns)),
     ]
+}
+
+/// Packets whose checksum is complete and happens to be what the kernel puts into packets whose checksum it has still to
+/// complete: one in 65,536.
+fn lookalikes(w: &World) -> Vec<Row> {
+    let (web, dns, client) = (w.web(), w.dns(), w.client());
+    let data = lookalike(&Packet::tcp(client, web.vip).ack(), 16);
+    let query = lookalike(&Packet::udp(client, dns.vip), 6);
+    let answer = lookalike(&Packet::tcp(web.endpoint, client).ack(), 16);
+    let established = Flow::new(client, web).state(FlowState::TCP_ESTABLISHED);
+    vec![
+        Row::new(w, "data whose checksum is the pseudo-header's sum")
+            .has(established.clone())
+            .pod_sends(&data)
+            .becomes(&data.clone().to(web.endpoint))
+            .forward(web)
+            .keeps(),
+        Row::new(w, "an answer whose checksum is the pseudo-header's sum")
+            .has(established)
+            .pod_gets(&answer)
+            .becomes(&answer.clone().from(web.vip))
+            .reply(web)
+            .keeps(),
+        Row::new(w, "a datagram whose checksum is the pseudo-header's sum")
+            .pod_sends(&query)
+            .becomes(&query.clone().to(dns.endpoint))
+            .opens(dns)
+            .leaves(Flow::new(client, dns)),
+    ]
+}
+
+/// `packet` with two bytes of payload that make its checksum, at that offset in its transport header, the sum of its
+/// pseudo-header. Of both only the sum of everything else is known: the checksum c of what sums up to s is -s, and s with
+/// one word more, w, is that of the pseudo-header p: -(s + w) = p.
+fn lookalike(packet: &Packet, offset: usize) -> Packet {
+    let zero = packet.clone().payload(&[0; 2]);
+    let bytes = zero.packet();
+    let (header, addresses) = if bytes[0] >> 4 == 4 { (20, 12..20) } else { (40, 8..40) };
+    let word = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair[1]]));
+    let protocol = u64::from(bytes[if header == 20 { 9 } else { 6 }]);
+    let pseudo = bytes[addresses].chunks(2).map(word).sum::<u64>() + protocol + (bytes.len() - header) as u64;
+    let checksum = word(&bytes[header + offset..]);
+    // Arithmetic modulo 65,535: the checksum of the packet with the payload w is the one without it, less w.
+    let payload = (checksum + 2 * 0xffff - pseudo % 0xffff) % 0xffff;
+    let packet = packet.clone().payload(&(payload as u16).to_be_bytes());
+    let found = packet.packet();
+    assert_eq!(word(&found[header + offset..]) % 0xffff, pseudo % 0xffff, "no lookalike");
+    packet
 }

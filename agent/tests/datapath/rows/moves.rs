@@ -116,7 +116,7 @@ fn tcp(family: Family) -> Vec<Row> {
             .pod_sends(&request.clone().syn())
             .becomes(&request.clone().syn().to(new.endpoint))
             .opens(new)
-            .leaves(Flow::new(client, new)),
+            .begins(Flow::new(client, new)),
         Row::new(&last, "an established connection outlives the last endpoint")
             .has(established)
             .pod_sends(&request.clone().ack())

@@ -53,8 +53,8 @@ fn two_vips(w: &World, one: Place, two: Place, names: [&'static str; 5]) -> Vec<
     let [both, direct_later, direct_first, expired, back] = names;
     vec![
         opens_shifted(Row::new(w, both).pod_sends(&first).becomes(&first.clone().to(one.endpoint)).opens(one))
-            .leaves(Flow::new(client, one)),
-        opens_shifted(Row::new(w, direct_first).pod_sends(&straight)).leaves(Flow::direct(client, one)),
+            .begins(Flow::new(client, one)),
+        opens_shifted(Row::new(w, direct_first).pod_sends(&straight)).begins(Flow::direct(client, one)),
         Row::new(w, direct_later)
             .has(Flow::new(client, one))
             .pod_sends(&straight)
@@ -96,7 +96,7 @@ fn direct(w: &World) -> Vec<Row> {
     let shifted = established.clone().source_port(spare);
     let with_port = (client.ip(), spare).into();
     vec![
-        Row::new(w, "a direct connection is noticed and left alone").pod_sends(&packet.clone().syn()).leaves(flow.clone()),
+        Row::new(w, "a direct connection is noticed and left alone").pod_sends(&packet.clone().syn()).begins(flow.clone()),
         Row::new(w, "a direct connection's answer passes")
             .has(flow)
             .pod_gets(&Packet::tcp(web.endpoint, client).syn().ack())

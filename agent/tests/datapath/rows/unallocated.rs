@@ -56,7 +56,7 @@ pub(crate) fn rows(family: Family) -> Vec<Row> {
             .pod_sends(&Packet::tcp(client, web.vip).syn())
             .becomes(&Packet::tcp(client, web.vip).syn().to(web.endpoint))
             .opens(web)
-            .leaves(Flow::new(client, web)),
+            .begins(Flow::new(client, web)),
         Row::new(&w, "an address outside of the range is foreign").pod_sends(&Packet::tcp(client, (w.router(), 80).into()).syn()),
         Row::new(&other_family, "the other family's range is none").pod_sends(&syn),
         Row::new(&w, "what comes from the range is foreign").frame(Hook::TO_POD, answer.turned().bytes()),
