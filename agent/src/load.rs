@@ -1,7 +1,9 @@
 //! The programs and their maps, from the object's bytes into the kernel.
 
+use std::thread;
+
 use aya::maps::{MapData, MapError, ProgramArray};
-use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
+use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use viaduct_common::{Config, PROGRAMS, abi};
@@ -30,7 +32,7 @@ pub enum LoadError {
     #[error("the kernel refuses the program {name}")]
     Program {
         /// Its name.
-        name: &'static str,
+        name: String,
         /// The verifier's words.
         source: ProgramError,
     },
@@ -119,19 +121,29 @@ fn log_level(trace: bool) -> u8 {
 pub fn load_programs(object: &mut Ebpf) -> Result<ProgramArray<MapData>, LoadError> {
     let stages = object.take_map(abi::STAGES).ok_or(LoadError::Absent(abi::STAGES))?;
     let mut stages = ProgramArray::try_from(stages).map_err(LoadError::Stage)?;
+    // The verifier is most of the agent's start, and looks at each program on its own.
+    thread::scope(|scope| {
+        let loading: Vec<_> = object.programs_mut().map(|(name, program)| scope.spawn(|| load_program(name, program))).collect();
+        loading.into_iter().try_for_each(|program| program.join().expect("loading does not panic"))
+    })?;
     for program in PROGRAMS {
-        let refused = |source| LoadError::Program { name: program.name, source };
-        let loaded: &mut SchedClassifier =
-            object.program_mut(program.name).ok_or(LoadError::Absent(program.name))?.try_into().map_err(refused)?;
-        loaded.load().map_err(refused)?;
+        let refused = |source| LoadError::Program { name: program.name.into(), source };
+        let loaded: &SchedClassifier =
+            object.program(program.name).ok_or(LoadError::Absent(program.name))?.try_into().map_err(refused)?;
         stages.set(program.index(), loaded.fd().map_err(refused)?, 0).map_err(LoadError::Stage)?;
     }
     Ok(stages)
 }
 
+fn load_program(name: &str, program: &mut Program) -> Result<(), LoadError> {
+    let refused = |source| LoadError::Program { name: name.into(), source };
+    let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+    program.load().map_err(refused)
+}
+
 /// A descriptor of its own for a loaded program.
 fn program_fd(object: &mut Ebpf, name: &'static str) -> Result<ProgramFd, LoadError> {
-    let refused = |source| LoadError::Program { name, source };
+    let refused = |source| LoadError::Program { name: name.into(), source };
     let program: &mut SchedClassifier = object.program_mut(name).ok_or(LoadError::Absent(name))?.try_into().map_err(refused)?;
     program.fd().map_err(refused)?.try_clone().map_err(|error| refused(error.into()))
 }
