@@ -7,7 +7,7 @@ use viaduct_common::{
 
 use crate::checksum;
 use crate::family::Family;
-use crate::flow::{self, Course, is_alive};
+use crate::flow::{self, is_alive};
 use crate::fragment::{self, Sighting};
 use crate::hot::FarEnd;
 use crate::open::{CHOSEN, Opening, choose, complete, welcome};
@@ -25,9 +25,7 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let network = Network::<F>::parse(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let mut opening = Opening { segment, now: env.now(), vip: far.vip, affine: false };
-    let moving = is_moving(tables, env, &opening);
     let outcome = decide(tables, env, &mut opening);
-    let outcome = if moving && outcome == TRANSLATE { Outcome::new(TRANSLATE.verdict(), Reason::FLOW_MOVED) } else { outcome };
     if matches!(outcome.verdict(), Verdict::Pass | Verdict::Continue(_)) {
         return outcome;
     }
@@ -50,9 +48,15 @@ fn decide<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &mut Opening
         return chosen;
     }
     complete(opening, &mut entry);
+    let direct = entry.flags.contains(FlowFlags::DIRECT);
+    let before = present(tables, env, opening);
     let recorded = record(tables, env, opening, &mut entry);
-    // A foreign packet is never dropped for lack of room in our tables.
-    if entry.flags.contains(FlowFlags::DIRECT) && recorded.verdict() == Verdict::Drop { Outcome::PASS } else { recorded }
+    if direct && recorded.verdict() == Verdict::Drop {
+        // A foreign packet is never dropped for lack of room in our tables.
+        return Outcome::PASS;
+    }
+    let moved = !direct && before != 0 && before != entry.backend.0;
+    if moved && recorded == TRANSLATE { Outcome::new(TRANSLATE.verdict(), Reason::FLOW_MOVED) } else { recorded }
 }
 
 /// The packet starts over, and finds its flow.
@@ -106,12 +110,12 @@ fn record<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &Opening<A>,
     Outcome::drop(Reason::FLOW_TABLE_FULL)
 }
 
-/// True if a living flow is about to leave its backend.
+/// The backend that a living flow with this tuple has; 0 if there is none.
 #[inline(never)]
-fn is_moving<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &Opening<A>) -> bool {
-    let segment = &opening.segment;
-    let old = tables.flow(&segment.key).filter(|old| is_alive(env, old, opening.now));
-    old.is_some_and(|old| flow::course(tables, env, segment, &old) == Course::Move)
+fn present<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &Opening<A>) -> u32 {
+    let Some(old) = tables.flow(&opening.segment.key) else { return 0 };
+    let lives = is_alive(env, &old, opening.now) && old.state != FlowState::TCP_CLOSING;
+    if lives && flow::is_bound(&old) { old.backend.0 } else { 0 }
 }
 
 /// A source port for a flow whose own is taken; another one for each attempt.

@@ -15,7 +15,8 @@ pub(crate) const fn checksum_offset(protocol: Protocol) -> u32 {
     if protocol.0 == Protocol::TCP.0 { TCP_CHECKSUM } else { UDP_CHECKSUM }
 }
 
-/// Rewrites addresses and ports as `entry` says, with the checksums of both layers.
+/// Rewrites addresses and ports as `entry` says, with the checksums of both layers, in a packet whose transport header follows
+/// the fixed header.
 ///
 /// The kernel knows whether a transport checksum is complete, and asking it to update one costs as much as everything else
 /// here. So the common case is told apart from the bytes alone, and written with one call.
@@ -26,9 +27,6 @@ pub(crate) fn translate<F: Family, P: Packet>(
     entry: &FlowEntry<F::Ip>,
 ) -> Result<(), Fault> {
     let walk = &network.walk;
-    if walk.payload != network.start + F::HEADER {
-        return translate_apart(packet, network, entry);
-    }
     if walk.protocol == Protocol::TCP {
         let mut words: [u32; 5] = packet.load(walk.payload).ok_or(Fault)?;
         let field = words[4].to_ne_bytes();
@@ -117,9 +115,13 @@ fn translate_with_calls<F: Family, P: Packet>(
     update_checksum(packet, network, entry)
 }
 
-/// The same for packets with options or extension headers between the two.
+/// The same for any packet, with options or extension headers between the two or not.
 #[inline(always)]
-fn translate_apart<F: Family, P: Packet>(packet: &mut P, network: &Network<F>, entry: &FlowEntry<F::Ip>) -> Result<(), Fault> {
+pub(crate) fn translate_apart<F: Family, P: Packet>(
+    packet: &mut P,
+    network: &Network<F>,
+    entry: &FlowEntry<F::Ip>,
+) -> Result<(), Fault> {
     F::store(packet, network.start, &network.header, &addresses(entry))?;
     packet.store(network.walk.payload, &Ports { src: entry.new.src_port, dst: entry.new.dst_port })?;
     update_checksum(packet, network, entry)

@@ -25,7 +25,7 @@ pub(crate) fn send<F: Family, P: Packet, T: Tables>(
     }
 }
 
-/// The same out of line, for stages whose stack is short.
+/// The same out of line, for stages whose stack is short and whose packets may have anything between their headers.
 #[inline(never)]
 pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
     packet: &mut P,
@@ -33,7 +33,11 @@ pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
     network: &Network<F>,
     entry: &FlowEntry<F::Ip>,
 ) -> Outcome {
-    send(packet, tables, network, entry)
+    count(tables, entry.service, entry.backend, entry.flags, packet.len());
+    match rewrite::translate_apart(packet, network, entry) {
+        Ok(()) => translated(packet, entry.flags),
+        Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
+    }
 }
 
 /// The same for a packet whose headers follow each other, in a stage that knows this of some packets only.
