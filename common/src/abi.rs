@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Changes whenever a row or a map changes its meaning; part of the pin path.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A map as both sides know it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

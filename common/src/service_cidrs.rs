@@ -29,8 +29,8 @@ pub const SERVICE_CIDRS_PER_FAMILY: usize = 8;
 
 /// The only row of `SERVICE_CIDRS`: the ranges of each family, the first ones in use.
 ///
-/// The row is changed in place. Whoever writes it sets the counts to 0 first, then the ranges, then the counts: so a packet
-/// never meets half a range.
+/// The row is changed in place. Whoever writes it sets the counts to 0 first, then the ranges, then the counts: so
+/// only a packet that is being looked at all that while could meet half a range.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ServiceCidrs {

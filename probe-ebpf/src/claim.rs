@@ -156,6 +156,8 @@ fn claim<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, repl
     if !tables.set_flow(key, reply) {
         return Claimed::Full;
     }
-    // A connection that has ended may begin anew with the same tuple.
-    if alive && holder.state != FlowState::TCP_CLOSING { Claimed::Again } else { Claimed::Fresh }
+    // A connection that has ended, or whose client went without saying goodbye, may begin anew with the same tuple.
+    let anew =
+        holder.state == FlowState::TCP_CLOSING || holder.state == FlowState::TCP_ESTABLISHED && reply.state == FlowState::TCP_NEW;
+    if alive && !anew { Claimed::Again } else { Claimed::Fresh }
 }

@@ -1,4 +1,4 @@
-//! The third stage: later fragments, other protocols, and what cannot be read.
+//! Later fragments, other protocols, and what cannot be read.
 
 use viaduct_common::{FragmentKind, Hook, Ip, Reason, Stage};
 

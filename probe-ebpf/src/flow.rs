@@ -56,24 +56,37 @@ pub(crate) fn flip<A: Ip>(key: &mut FlowKey<A>, entry: &mut FlowEntry<A>) {
 /// Notes that a packet of the flow went by. Rows are written only if the state changes or a tick has passed, and then both
 /// directions at once: they live and die together. False: the other direction's row is gone, see [`revive`].
 #[inline(never)]
-pub(crate) fn touch<A: Ip, T: Flows<A>>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) -> bool {
+pub(crate) fn touch<A: Ip, T: Flows<A>, E: Env>(
+    tables: &T,
+    env: &E,
+    segment: &Segment<A>,
+    entry: &FlowEntry<A>,
+    now: Tick,
+) -> bool {
     let state = next_state(segment, entry);
     if state == entry.state && now == entry.seen {
         return true;
     }
-    tables.touch_flow(&segment.key, &entry.new, state, now);
-    let mirrored = FlowKey::new(entry.new.reversed(), segment.key.protocol, other_hook(segment.key.hook, entry.flags));
-    // The client may have used its port again, and the other row belongs to that flow by now: it is left alone.
-    tables.touch_flow(&mirrored, &segment.key.tuple.reversed(), state, now) != Touched::Absent
+    tables.touch_flow(&segment.key, entry, state, now);
+    let mut key = segment.key;
+    key.tuple = entry.new.reversed();
+    key.hook = other_hook(segment.key.hook, entry.flags);
+    let mirrored = FlowEntry { new: segment.key.tuple.reversed(), ..*entry };
+    match tables.touch_flow(&key, &mirrored, state, now) {
+        Touched::Yes => true,
+        Touched::Absent => false,
+        // The client has used its port again, and the other row belongs to that flow: it is left alone while it lives.
+        Touched::Another => tables.flow(&key).is_some_and(|other| is_alive(env, &other, now)),
+    }
 }
 
-/// Writes the other direction's row again after it was evicted.
+/// Writes the other direction's row, which was evicted, has expired, or was not written yet.
 #[inline(never)]
 pub(crate) fn revive<A: Ip, T: Flows<A>>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) {
     let mut key = segment.key;
     let mut entry = FlowEntry { state: next_state(segment, entry), seen: now, ..*entry };
     flip(&mut key, &mut entry);
-    tables.insert_flow(&key, &entry);
+    tables.set_flow(&key, &entry);
 }
 
 /// True for a row that was balanced to a backend: the client's row of a flow towards a VIP.
@@ -99,14 +112,26 @@ pub(crate) enum Course {
     Move,
 }
 
+/// Ticks within which a SYN may be one that crossed its answer.
+const ANSWERED_JUST_NOW: u32 = 2;
+
 /// Whether the flow must choose again: UDP when its backend no longer serves; TCP only when a connection begins.
 #[inline(always)]
-pub(crate) fn course<A: Ip, T: Tables, E: Env>(tables: &T, env: &E, segment: &Segment<A>, entry: &FlowEntry<A>) -> Course {
+pub(crate) fn course<A: Ip, T: Tables, E: Env>(
+    tables: &T,
+    env: &E,
+    segment: &Segment<A>,
+    entry: &FlowEntry<A>,
+    now: Tick,
+) -> Course {
     let wanted = if segment.key.protocol == Protocol::UDP { BackendFlags::SERVING } else { BackendFlags::USABLE };
     if !is_bound(entry) || !segment.begins() {
         return Course::Stay;
     }
-    if entry.state == FlowState::TCP_CLOSING {
+    // A client that went without saying goodbye may use its port again, and its new connection chooses as any other. Right
+    // after the answer it is the same connection's SYN, sent again.
+    let silent = entry.state == FlowState::TCP_ESTABLISHED && now.since(entry.seen) > ANSWERED_JUST_NOW;
+    if entry.state == FlowState::TCP_CLOSING || silent {
         return Course::Anew;
     }
     if backend_is(tables, entry, wanted) || !leads_elsewhere(tables, env, segment, entry) {

@@ -1,11 +1,11 @@
 //! Viaduct's datapath as a pure library: it compiles for BPF, where the programs in `kernel` call it, and for the host,
 //! where tests do.
 //!
-//! A packet's way through the modules: parse -> flow -> frontend -> slot -> backend -> record flow -> rewrite -> verdict.
+//! A packet's way through the modules: parse -> flow -> frontend -> affinity -> slot -> backend -> record flow -> rewrite -> verdict.
 //! Three seams separate it from its surroundings: [`Packet`] (an skb, an xdp buffer, or bytes in a test), [`Tables`] (BPF
 //! maps or hash maps) and [`Env`] (clock and configuration). IPv4 and IPv6 differ in [`Family`] alone.
 //!
-//! The work is cut into five [`Stage`]s. Each reads the packet anew and ends with a verdict or with the name of the next
+//! The work is cut into six [`Stage`]s. Each reads the packet anew and ends with a verdict or with the name of the next
 //! stage. In the kernel a stage is a program of its own, reached by a tail call: so the first one, which is all that most
 //! packets need, stays small, and each has the 512 bytes of BPF stack for itself.
 #![cfg_attr(target_arch = "bpf", no_std)]

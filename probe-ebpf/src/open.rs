@@ -56,11 +56,8 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
         return Outcome::PASS;
     }
     let sent = send::send_plain::<F, P, T>(packet, tables, &entry);
-    if sent == Outcome::TRANSLATED && !opening.segment.begins() {
-        Outcome::new(sent.verdict(), Reason::FLOW_REBUILT)
-    } else {
-        sent
-    }
+    let rebuilt = sent.reason() == Reason(0) && !opening.segment.begins();
+    if rebuilt { Outcome::new(sent.verdict(), Reason::FLOW_REBUILT) } else { sent }
 }
 
 /// Writes the rows of a flow that nobody disputes; false if somebody does.

@@ -37,7 +37,8 @@ pub(crate) fn translate<F: Family, P: Packet>(
         let new = with_both(old, entry).to_ne_bytes();
         words[4] = u32::from_ne_bytes([new[0], new[1], field[2], field[3]]);
         words[0] = ports(entry);
-        finish(packet, network, entry, &words)
+        update_sum::<F, P>(packet, entry);
+        F::store_with(packet, network.start, &network.header, &addresses(entry), &words)
     } else {
         let mut words: [u32; 2] = packet.load(walk.payload).ok_or(Fault)?;
         let field = words[1].to_ne_bytes();
@@ -51,27 +52,34 @@ pub(crate) fn translate<F: Family, P: Packet>(
             (_, 0) => u16::MAX,
             (_, new) => new,
         };
+        if old == 0 {
+            update_sum_without_checksum::<F, P>(packet, entry);
+        } else {
+            update_sum::<F, P>(packet, entry);
+        }
         let new = new.to_ne_bytes();
         words[1] = u32::from_ne_bytes([field[0], field[1], new[0], new[1]]);
         words[0] = ports(entry);
-        finish(packet, network, entry, &words)
+        F::store_with(packet, network.start, &network.header, &addresses(entry), &words)
     }
 }
 
-/// Writes everything that changed, `behind` is the beginning of the transport header.
+/// Corrects the sum that a NIC may have left for the whole packet: what comes to a pod may have come from one. Of the changes
+/// of addresses, ports and both checksums, that of the addresses remains; in IPv6, which has no header checksum, nothing does.
 #[inline(always)]
-fn finish<F: Family, P: Packet, const N: usize>(
-    packet: &mut P,
-    network: &Network<F>,
-    entry: &FlowEntry<F::Ip>,
-    behind: &[u32; N],
-) -> Result<(), Fault> {
-    // What comes to a pod may have come from a NIC. Of the changes of addresses, ports and both checksums, that of the
-    // addresses remains; in IPv6, which has no header checksum, nothing does.
+fn update_sum<F: Family, P: Packet>(packet: &mut P, entry: &FlowEntry<F::Ip>) {
     if !F::IS_V6 && entry.flags.contains(FlowFlags::REPLY) {
         packet.update_sum(negated(entry.address_delta));
     }
-    F::store_with(packet, network.start, &network.header, &addresses(entry), behind)
+}
+
+/// The same for a datagram without a checksum of its own, which makes up for nothing.
+#[inline(always)]
+fn update_sum_without_checksum<F: Family, P: Packet>(packet: &mut P, entry: &FlowEntry<F::Ip>) {
+    if entry.flags.contains(FlowFlags::REPLY) {
+        let addresses = if F::IS_V6 { entry.address_delta } else { 0 };
+        packet.update_sum(Sum::new().add(addresses).add(entry.port_delta).delta());
+    }
 }
 
 /// True if the kernel may still have to complete the checksum `field`, which then holds the sum of the pseudo-header.

@@ -2,7 +2,7 @@
 
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
-    FragmentKey, Frontend, Ip, L4Address, ParkedKey, Reason, ServiceId, Tick, Tuple,
+    FragmentKey, Frontend, Ip, L4Address, ParkedKey, Reason, ServiceId, Tick,
 };
 
 use crate::Packet;
@@ -75,8 +75,8 @@ pub trait Flows<A: Ip>: Tables {
     fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted;
     /// Adds or replaces a row. False: there is no room.
     fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;
-    /// Sets two fields of a row in place, if it is there and still rewrites to `new`.
-    fn touch_flow(&self, key: &FlowKey<A>, new: &Tuple<A>, state: FlowState, seen: Tick) -> Touched;
+    /// Sets two fields of a row in place, if it is there and still has the tuple and the backend of `entry`.
+    fn touch_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>, state: FlowState, seen: Tick) -> Touched;
     /// Removes a row.
     fn remove_flow(&self, key: &FlowKey<A>);
 }

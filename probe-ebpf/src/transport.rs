@@ -29,10 +29,11 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let Some(entry) = tables.flow(&segment.key).filter(|entry| flow::is_alive(env, entry, now)) else {
         return unknown(hook, packet, tables, &network, now);
     };
-    if flow::course(tables, env, &segment, &entry) != Course::Stay {
+    if flow::course(tables, env, &segment, &entry, now) != Course::Stay {
         return Outcome::to(Stage::Claim);
     }
-    if !flow::touch(tables, &segment, &entry, now) {
+    // A connection that is over needs no other row.
+    if !flow::touch(tables, env, &segment, &entry, now) && !segment.closes() {
         flow::revive(tables, &segment, &entry, now);
     }
     if network.walk.part == Part::First {

@@ -14,6 +14,8 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// True if the transport checksum holds the pseudo-header's sum only (`CHECKSUM_PARTIAL`).
     pub partial: bool,
+    /// True if it is a train of segments, as a socket sends them.
+    pub train: bool,
     /// What was sent through the hook again, in order.
     pub replayed: Vec<Vec<u8>>,
 }
@@ -88,7 +90,7 @@ impl Packet for Frame {
     fn update_sum(&mut self, _: u32) {}
 
     fn is_train(&self) -> bool {
-        false
+        self.train
     }
 
     fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterPlace, FilterWord, FlowEntry, FlowKey, FlowState,
     FragmentEntry, FragmentKey, Frontend, Ip, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceCidrs,
-    ServiceId, Tick, Tuple,
+    ServiceId, Tick,
 };
 
 use crate::packet::Packet;
@@ -171,9 +171,9 @@ impl<A: Ip> Flows<A> for MemoryTables {
         true
     }
 
-    fn touch_flow(&self, key: &FlowKey<A>, new: &Tuple<A>, state: FlowState, seen: Tick) -> Touched {
+    fn touch_flow(&self, key: &FlowKey<A>, like: &FlowEntry<A>, state: FlowState, seen: Tick) -> Touched {
         match self.flows.borrow_mut().get_mut(&key.convert()) {
-            Some(entry) if entry.new == new.convert() => {
+            Some(entry) if entry.new == like.new.convert() && entry.backend == like.backend => {
                 entry.state = state;
                 entry.seen = seen;
                 Touched::Yes

@@ -5,7 +5,7 @@ use aya_ebpf::maps::LruHashMap;
 use probe_ebpf::{Flows, Inserted, Packet, Released, Tables, Touched};
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
-    FragmentKey, Frontend, Ip, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick, Tuple,
+    FragmentKey, Frontend, Ip, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick,
 };
 
 use super::maps::{
@@ -179,11 +179,11 @@ impl<A: Family> Flows<A> for KernelTables {
     }
 
     #[inline(always)]
-    fn touch_flow(&self, key: &FlowKey<A>, new: &Tuple<A>, state: FlowState, seen: Tick) -> Touched {
+    fn touch_flow(&self, key: &FlowKey<A>, like: &FlowEntry<A>, state: FlowState, seen: Tick) -> Touched {
         let Some(entry) = A::flows().get_ptr_mut(key) else { return Touched::Absent };
         // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
         unsafe {
-            if (*entry).new != *new {
+            if (*entry).new != like.new || (*entry).backend != like.backend {
                 return Touched::Another;
             }
             (*entry).state = state;

@@ -70,3 +70,20 @@ fn a_reset_of_a_partial_packet_is_partial() {
         assert_eq!(frame.bytes.len(), talk.transport() + 20, "{talk:?}");
     }
 }
+
+/// The sum of a train may leave the length out: nothing in its bytes tells that it is partial, and it must be left to the kernel.
+#[test]
+fn the_sum_of_a_train_follows_the_addresses_alone() {
+    for talk in talks() {
+        let train = |from, to| {
+            let mut frame = Frame { train: true, ..unfinished(&talk, from, to, b"many segments") };
+            let sum = pseudo_header(&talk, from, to, 0);
+            frame.bytes[talk.checksum()..talk.checksum() + 2].copy_from_slice(&sum.to_ne_bytes());
+            frame
+        };
+        let mut frame = train(talk.client, talk.vip);
+        let outcome = run(Hook::FROM_POD, &mut frame, &talk.tables(true));
+        assert_eq!(outcome.verdict(), Verdict::Pass, "{talk:?}");
+        assert_eq!(frame.bytes, train(talk.client, talk.backend).bytes, "{talk:?}");
+    }
+}

@@ -93,7 +93,43 @@ fn tcp(family: Family) -> Vec<Row> {
             .leaves(flow.clone())
             .leaves_only(1)
     };
+    let hashed = plain.pick(Protocol::TCP, client);
+    let other = if hashed.backend == old.backend { new } else { old };
+    let (before, silent) = (Flow::new(client, other).state(FlowState::TCP_ESTABLISHED), Tick(NOW.0 - 3));
+    let answer = Packet::tcp(new.endpoint, client);
     vec![
+        Row::new(&plain, "the answer replaces a client's row that has expired")
+            .has(Flow::new(client, old).state(FlowState::TCP_CLOSING).created(Tick(NOW.0 - 1000)))
+            .only(0)
+            .has(Flow::new(client, new))
+            .only(1)
+            .pod_gets(&answer.clone().syn().ack())
+            .becomes(&answer.clone().from(new.vip).syn().ack())
+            .reply(new)
+            .leaves(Flow::new(client, new).state(FlowState::TCP_ESTABLISHED)),
+        Row::new(&plain, "a refusal by the backend brings no client's row")
+            .has(Flow::new(client, new))
+            .only(1)
+            .pod_gets(&answer.clone().rst().ack())
+            .becomes(&answer.clone().from(new.vip).rst().ack())
+            .reply(new)
+            .leaves(Flow::new(client, new).state(FlowState::TCP_CLOSING))
+            .leaves_only(1),
+        Row::new(&plain, "a SYN after a silence chooses anew")
+            .has(before.clone().created(silent))
+            .pod_sends(&request.clone().syn())
+            .becomes(&request.clone().syn().to(hashed.endpoint))
+            .because(Reason::FLOW_MOVED)
+            .opens(hashed)
+            .leaves(Flow::new(client, hashed))
+            .leaves(before.clone().created(silent))
+            .leaves_only(1),
+        Row::new(&plain, "a SYN that crosses its answer stays")
+            .has(before.clone().created(Tick(NOW.0 - 2)))
+            .pod_sends(&request.clone().syn())
+            .becomes(&request.clone().syn().to(other.endpoint))
+            .forward(other)
+            .leaves(before.created(Tick(NOW.0 - 2)).seen(NOW)),
         moves("a SYN sent again leaves a retired backend", &Flow::new(client, old).created(Tick(NOW.0 - 1))),
         Row::new(&plain, "the end of an old connection leaves the port's new one alone")
             .has(established.clone())
