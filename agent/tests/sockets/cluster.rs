@@ -1,6 +1,9 @@
 //! A lab with the agent on each node, and a folder of manifests that the agents follow.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,7 +14,9 @@ use viaduct_lab::{Dial, Failure, Family, Lab, Node, Pod, Process, Program, Topol
 use crate::service::{Service, TARGET};
 
 /// How long a change may take until it is served, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Small maps are made faster, and many agents run at once.
+const CAPACITIES: [&str; 6] = ["--max-flows", "65536", "--max-slots", "65536", "--max-backends", "4096"];
 /// How long to wait for one answer while a change is awaited.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -22,6 +27,7 @@ pub(crate) struct Cluster {
     agents: Vec<Process>,
     flags: Vec<String>,
     manifests: TempDir,
+    next_marker: AtomicU16,
 }
 
 impl Cluster {
@@ -32,8 +38,13 @@ impl Cluster {
 
     /// The same with more flags for the agents.
     pub(crate) async fn start_with(topology: Topology, flags: &[&str]) -> Result<Self> {
-        let flags = flags.iter().map(ToString::to_string).collect();
-        let mut cluster = Self { lab: topology.build().await?, agents: Vec::new(), flags, manifests: TempDir::new()? };
+        let mut cluster = Self {
+            lab: topology.build().await?,
+            agents: Vec::new(),
+            flags: flags.iter().map(ToString::to_string).collect(),
+            manifests: TempDir::new()?,
+            next_marker: AtomicU16::new(1),
+        };
         cluster.start_agents().await?;
         Ok(cluster)
     }
@@ -72,30 +83,64 @@ impl Cluster {
         Ok(pods)
     }
 
-    /// Writes a Service's manifest: whole, as a reader must never see half of it.
+    /// Writes a Service's manifest.
     pub(crate) fn write(&self, service: &Service) -> Result<()> {
-        let path = self.manifests.path().join(&service.name);
+        self.write_file(&service.name, &service.manifest())
+    }
+
+    /// Writes a manifest: whole, as a reader must never see half of it.
+    pub(crate) fn write_file(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
         let draft = path.with_extension("draft");
-        fs::write(&draft, service.manifest())?;
-        Ok(fs::rename(draft, path.with_extension("yaml"))?)
+        fs::write(&draft, text)?;
+        Ok(fs::rename(draft, path)?)
     }
 
     /// Removes a Service's manifest.
     pub(crate) fn delete(&self, service: &Service) -> Result<()> {
-        Ok(fs::remove_file(self.manifests.path().join(&service.name).with_extension("yaml"))?)
+        self.delete_file(&service.name)
+    }
+
+    /// Removes a manifest.
+    pub(crate) fn delete_file(&self, name: &str) -> Result<()> {
+        Ok(fs::remove_file(self.path(name))?)
+    }
+
+    /// Writes a Service's manifest and waits until every agent has programmed it.
+    ///
+    /// An agent says so if it had anything to do. So that it has, also where the change means nothing to its node, another
+    /// Service in the same file changes each time.
+    pub(crate) async fn apply(&self, service: &Service) -> Result<()> {
+        let port = self.next_marker.fetch_add(1, Ordering::Relaxed);
+        let marker = service.marker(port);
+        self.programmed(|| self.write_file(&service.name, &format!("{}\n---\n{marker}", service.manifest()))).await
+    }
+
+    /// Makes a change and waits until every agent has programmed it. It must be one that each has to do something about.
+    pub(crate) async fn programmed(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let seen: Vec<_> = self.agents.iter().map(|agent| agent.lines().len()).collect();
+        change()?;
+        for (agent, seen) in self.agents.iter().zip(seen) {
+            agent.wait_for_line_after(seen, "Services programmed", PATIENCE).await?;
+        }
+        Ok(())
     }
 
     /// Writes a Service's manifest and waits until `client` reaches each of its endpoints and nobody else, both families.
     pub(crate) async fn expose(&self, service: &Service, client: &Pod) -> Result<()> {
-        self.write(service)?;
-        let mut expected = service.servers();
-        expected.sort_unstable();
+        self.apply(service).await?;
+        self.until_served_by(service, &service.servers(), client).await
+    }
+
+    /// Waits until `client` reaches each of `servers` through a Service and nobody else, both families.
+    pub(crate) async fn until_served_by(&self, service: &Service, servers: &[&str], client: &Pod) -> Result<()> {
+        let expected: BTreeSet<_> = servers.iter().copied().collect();
         for family in Family::ALL {
             let dial = service.dial(family).patience(GLANCE);
             let what = format!("{} over {family} is served by {expected:?}", service.name);
             self.until(&what, async || {
-                // Enough for every one of a few endpoints to be met, by far.
-                let tally = client.ask_often(dial, 16 * expected.len()).await?;
+                // Enough for every one of a few endpoints to be met, and for a stranger to be noticed, by far.
+                let tally = client.ask_often(dial, 32 * expected.len()).await?;
                 Ok(tally.answers.keys().eq(&expected) && tally.failures() == 0)
             })
             .await?;
@@ -105,7 +150,7 @@ impl Cluster {
 
     /// Writes a Service's manifest and waits until `client` is refused.
     pub(crate) async fn expose_refusing(&self, service: &Service, client: &Pod) -> Result<()> {
-        self.write(service)?;
+        self.apply(service).await?;
         for family in Family::ALL {
             self.until_outcome(client, service.dial(family), &Err(Failure::Refused)).await?;
         }
@@ -134,9 +179,14 @@ impl Cluster {
         self.agents.iter().map(Process::tail).collect::<Vec<_>>().join("\n")
     }
 
+    fn path(&self, name: &str) -> PathBuf {
+        self.manifests.path().join(name).with_extension("yaml")
+    }
+
     fn program(&self, node: &Node) -> Program {
         Program::new(env!("CARGO_BIN_EXE_viaduct"))
-            .args(["run", "--node-name", node.name(), "--pod-links", "pod-*", "--max-flows", "65536"])
+            .args(["run", "--node-name", node.name(), "--pod-links", "pod-*"])
+            .args(CAPACITIES)
             .args(["--manifests".into(), self.manifests.path().as_os_str().to_owned()])
             .args(&self.flags)
     }

@@ -3,16 +3,28 @@
 //! Each test makes a network of its own, starts the built agent on each of its nodes with a folder of manifests, and
 //! looks at what clients see. All need root, and fail without it. Nothing is left behind; see the lab's documentation.
 
+mod affinity;
+mod caller;
+mod checksums;
 mod churn;
 mod cluster;
+mod endpoint;
+mod failover;
 mod fragments;
 mod hairpin;
 mod links;
 mod mtu;
+mod outside;
 mod packets;
+mod pods;
+mod policy;
 mod refusal;
 mod restart;
+mod reuse;
+mod rollout;
 mod service;
 mod spread;
+mod terminating;
 mod traffic;
 mod tuples;
+mod unallocated;

@@ -49,6 +49,7 @@ mod links;
 mod mounts;
 mod namespace;
 mod node;
+mod offloads;
 mod pod;
 mod process;
 mod topology;
