@@ -2,6 +2,7 @@
 //!
 //! One way: [`watch`] or [`manifests`] -> [`model`] -> [`plan`] -> [`store`] -> maps. [`sync`] drives it.
 
+pub mod allocator;
 pub mod attach;
 mod bpf;
 pub mod config;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use viaduct::config::{Cli, Command, Config, Options};
-use viaduct::{logging, run};
+use viaduct::{allocator, logging, run};
 
 /// What clap, too, exits with when the command line is not usable.
 const USAGE: u8 = 2;
@@ -13,6 +13,7 @@ const USAGE: u8 = 2;
 const THREADS: usize = 2;
 
 fn main() -> ExitCode {
+    allocator::stay_small();
     let Command::Run(options) = Cli::parse().command;
     run_agent(*options)
 }

@@ -23,12 +23,22 @@ use crate::model::Event;
 use collection::Collection;
 use files::Files;
 
-/// How long the files must have been quiet before they are read: an editor writes in several steps.
-const QUIET: Duration = Duration::from_millis(20);
-/// Files that are written without a pause are read this long after the change was noticed.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// How often the files are looked at where the kernel's notifications cannot be had, or were missed.
-const POLL: Duration = Duration::from_secs(2);
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long the files must have been quiet before they are read: an editor writes in several steps.
+    pub quiet: Duration,
+    /// Files that are written without a pause are read this long after the change was noticed.
+    pub patience: Duration,
+    /// How often the files are looked at where the kernel's notifications cannot be had, or were missed.
+    pub poll: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { quiet: Duration::from_millis(20), patience: Duration::from_millis(200), poll: Duration::from_secs(2) }
+    }
+}
 
 /// Why the manifests cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +58,7 @@ pub enum ManifestError {
 #[derive(Debug)]
 pub struct Manifests {
     files: Files,
+    pace: Pace,
     collection: Collection,
     /// What was said about the objects as they are now.
     said: BTreeSet<String>,
@@ -57,7 +68,13 @@ impl Manifests {
     /// The manifests at `path`, which must be there. Nothing but its name is read yet.
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let files = Files::open(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
-        Ok(Self { files, collection: Collection::default(), said: BTreeSet::new() })
+        Ok(Self { files, pace: Pace::default(), collection: Collection::default(), said: BTreeSet::new() })
+    }
+
+    /// The same manifests, followed at another pace.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     /// Sends all objects, then every change, until nobody receives any more.
@@ -78,7 +95,7 @@ impl Manifests {
         loop {
             tokio::select! {
                 Ok(()) = changes.changed(), if watcher.is_some() => {}
-                () = tokio::time::sleep(self.files.next_due().map_or(POLL, |due| due.clamp(QUIET, POLL))) => {}
+                () = tokio::time::sleep(self.next_look()) => {}
                 () = events.closed() => return,
             }
             if !self.files.differ() {
@@ -94,12 +111,18 @@ impl Manifests {
         }
     }
 
+    /// When to look at the files without being told to.
+    fn next_look(&self) -> Duration {
+        let Pace { quiet, poll, .. } = self.pace;
+        self.files.next_due().map_or(poll, |due| due.clamp(quiet, poll))
+    }
+
     /// Waits until the files have been quiet for a while.
     async fn settle(&self) {
         let quiet = async {
             let mut seen = self.files.look();
             loop {
-                tokio::time::sleep(QUIET).await;
+                tokio::time::sleep(self.pace.quiet).await;
                 let now = self.files.look();
                 if now == seen {
                     return;
@@ -108,7 +131,7 @@ impl Manifests {
             }
         };
         // Running out of patience is as good as quiet.
-        let _ = tokio::time::timeout(PATIENCE, quiet).await;
+        let _ = tokio::time::timeout(self.pace.patience, quiet).await;
     }
 
     /// Reads the files that changed.
@@ -150,9 +173,10 @@ impl Manifests {
             watcher.watch(self.files.folder(), RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
+        let poll = self.pace.poll;
         watcher
             .inspect_err(
-                |error| warn!(%error, "changes of manifests cannot be watched; they are looked for every {POLL:?} instead"),
+                |error| warn!(%error, "changes of manifests cannot be watched; they are looked for every {poll:?} instead"),
             )
             .ok()
     }

@@ -75,7 +75,7 @@ impl SyncMetrics {
             last_round: metric(
                 registry,
                 "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
-                "When changes were last programmed",
+                "When changes were last programmed without a failure",
             ),
             service_changes: metric(
                 registry,
@@ -168,8 +168,10 @@ impl SyncMetrics {
     fn round(&self, round: Round) {
         self.rounds.observe(round.duration.as_secs_f64());
         self.ops.inc_by(round.ops as u64);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_round.set(now.as_secs_f64());
+        if round.failed == 0 {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.last_round.set(now.as_secs_f64());
+        }
     }
 }
 

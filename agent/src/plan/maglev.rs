@@ -20,11 +20,20 @@ pub const fn table_size(backends: u32) -> u32 {
     if backends == 0 {
         return 0;
     }
-    let mut size = SLOTS_PER_BACKEND * next_round(backends);
-    while !is_prime(size) {
-        size += 1;
+    next_prime(SLOTS_PER_BACKEND * next_round(backends))
+}
+
+/// The sizes of smaller tables for `backends` backends, the largest first: shares differ more, and more flows move when a
+/// backend comes or goes.
+pub(super) fn makeshift_sizes(backends: u32) -> impl Iterator<Item = u32> {
+    [8, 2].into_iter().map(move |slots| next_prime(slots * next_round(backends)))
+}
+
+const fn next_prime(mut number: u32) -> u32 {
+    while !is_prime(number) {
+        number += 1;
     }
-    size
+    number
 }
 
 /// The next power of two for few backends, whose tables are small anyway; for many, the next number of four significant
@@ -59,7 +68,11 @@ struct Walk<T> {
 /// It depends on the addresses alone, not on their order or on the labels, so every node and every start of the agent
 /// comes to the same table.
 pub fn fill<T: Copy>(backends: &[(L4Address, T)]) -> Vec<T> {
-    let size = table_size(backends.len() as u32);
+    fill_to(table_size(backends.len() as u32), backends)
+}
+
+/// The same with `size` slots, a prime.
+pub(super) fn fill_to<T: Copy>(size: u32, backends: &[(L4Address, T)]) -> Vec<T> {
     let mut ranked: Vec<_> = backends.iter().map(|(address, label)| (hashes(*address), *label)).collect();
     ranked.sort_unstable_by_key(|(hashes, _)| *hashes);
     let walk = |&((start, step, _), label): &(Hashes, T)| Walk {

@@ -148,10 +148,40 @@ impl<'a> Draft<'a> {
         let digest = SlotDigest::of(slots.iter().copied());
         let run = match self.known_run(digest, slots.len(), frontends) {
             Some(run) => run,
-            None => self.new_run(slots)?,
+            None => match self.new_run(slots) {
+                // What is served must be able to follow its endpoints, or it would lead to those that are gone.
+                Err(refusal) if !refusal.is_passing() && self.are_served(frontends) => {
+                    return self.makeshift_run(&usable, frontends, refusal).map(Some);
+                }
+                run => run?,
+            },
         };
         self.laid.push((digest, run));
         Ok(Some(run))
+    }
+
+    fn are_served(&self, frontends: &[DesiredFrontend]) -> bool {
+        let tables = &self.planner.tables;
+        frontends.iter().any(|frontend| tables.frontends.get(&frontend.key).is_some_and(|row| row.slot_count > 0))
+    }
+
+    /// A smaller run where there is no room for the right one. The next change of the Service tries that one again.
+    fn makeshift_run(
+        &mut self,
+        usable: &[(L4Address, BackendId)],
+        frontends: &[DesiredFrontend],
+        refusal: Refusal,
+    ) -> Result<SlotRun, Refusal> {
+        for size in maglev::makeshift_sizes(usable.len() as u32) {
+            let slots = maglev::fill_to(size, usable);
+            let digest = SlotDigest::of(slots.iter().copied());
+            let known = self.known_run(digest, slots.len(), frontends);
+            if let Some(run) = known.or_else(|| self.new_run(slots).ok()) {
+                self.laid.push((digest, run));
+                return Ok(run);
+            }
+        }
+        Err(refusal)
     }
 
     /// A run with this content that one of the `frontends` has, or that another set of the Service got.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, BackendFlags, BackendId, FilterPlace, FilterWord, FlowEntry, FlowFlags, FlowKey, Lifetimes,
-    ServiceId, Tick,
+    Protocol, ServiceId, Tick,
 };
 
 use super::Op;
@@ -37,8 +37,8 @@ pub struct Sweep {
 
 impl Sweep {
     /// Decides about one flow and notes what it needs.
-    pub fn visit(&mut self, key: &FlowKey, entry: &FlowEntry) -> Keep {
-        if self.now.since(entry.seen) > self.lifetimes.of(entry.state).0 {
+    pub fn visit(&mut self, planner: &Planner, key: &FlowKey, entry: &FlowEntry) -> Keep {
+        if self.now.since(entry.seen) > self.lifetimes.of(entry.state).0 || planner.is_astray(key, entry) {
             self.expired += 1;
             return Keep::No;
         }
@@ -87,6 +87,20 @@ impl Sweep {
 }
 
 impl Planner {
+    /// True for a UDP flow of a frontend that is another service port's by now, or gone, while its backend goes on.
+    ///
+    /// The port has got a new number then, and the old one's backends are retired: that is how such flows leave at once. But
+    /// an agent that ended between the two does not know of them when it starts again.
+    fn is_astray(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        if key.protocol != Protocol::UDP || entry.flags.contains(FlowFlags::REPLY) || entry.flags.contains(FlowFlags::DIRECT) {
+            return false;
+        }
+        let frontend = self.tables.frontends.get(&key.tuple.destination(key.protocol));
+        let backend = self.tables.backends.get(entry.backend);
+        backend.is_some_and(|row| row.flags.contains(BackendFlags::SERVING))
+            && frontend.is_none_or(|row| row.service != entry.service)
+    }
+
     /// Begins a sweep at `now`. What was given up since the last sweep began is left for the next one: a packet that saw
     /// it before may be about to write its flow.
     pub fn begin_sweep(&mut self, lifetimes: Lifetimes, now: Duration) -> Sweep {

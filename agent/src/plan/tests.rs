@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use viaduct_common::{
-    Addr, AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, FlowEntry, FlowKey, FlowState, Frontend, FrontendFlags,
-    Hook, L4Address, Lifetimes, Port, Protocol, ServiceId, Tick, Tuple,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, FlowEntry, FlowFlags, FlowKey, FlowState, Frontend,
+    FrontendFlags, Hook, L4Address, Lifetimes, Port, Protocol, ServiceId, Tick, Tuple,
 };
 
 use super::*;
@@ -59,7 +59,7 @@ impl Rig {
     }
 
     fn end_sweep(&mut self, mut sweep: Sweep) -> Vec<Op> {
-        self.store.visit_flows(0, &mut |key, entry| sweep.visit(key, entry)).unwrap();
+        self.store.visit_flows(0, &mut |key, entry| sweep.visit(&self.planner, key, entry)).unwrap();
         self.store.visit_affinities(0, &mut |key, entry| sweep.visit_affinity(&self.planner, key, entry)).unwrap();
         let ops = self.planner.end_sweep(&sweep);
         self.apply(&ops);
@@ -334,7 +334,7 @@ fn flows_end_when_they_were_silent_for_longer_than_their_state_allows() {
     let mut verdict = |state, age| {
         let mut sweep = rig.planner.begin_sweep(lifetimes, Duration::from_nanos(now.nanos()));
         (entry.state, entry.seen) = (state, Tick(now.0 - age));
-        sweep.visit(&key, &entry)
+        sweep.visit(&rig.planner, &key, &entry)
     };
     assert_eq!((verdict(FlowState::TCP_ESTABLISHED, 10), verdict(FlowState::TCP_ESTABLISHED, 11)), (Keep::Yes, Keep::No));
     assert_eq!((verdict(FlowState::TCP_CLOSING, 3), verdict(FlowState::TCP_CLOSING, 4)), (Keep::Yes, Keep::No));
@@ -355,6 +355,15 @@ fn slots_are_not_written_again_within_the_grace_period() {
     rig.now = end;
     rig.set("a", &service(1, &[3])).unwrap();
     assert_ne!(rig.planner.room(), room);
+}
+
+#[test]
+fn a_service_that_fills_the_map_still_follows_its_endpoints() {
+    let mut rig = Rig::new(Capacities { slots: 38 + 10, ..SIZES });
+    rig.set("a", &service(1, &[1])).unwrap();
+    rig.set("a", &service(1, &[2])).unwrap();
+    assert_eq!(rig.targets(1), BTreeSet::from([at(host_of(2), 8080)]));
+    assert!(rig.set("b", &service(2, &[3])).is_err(), "what is new is refused as ever");
 }
 
 #[test]

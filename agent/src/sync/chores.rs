@@ -71,7 +71,7 @@ impl<S: MapStore> Sync<S> {
         let visited = if *flows_seen {
             self.store.visit_affinities(*from, &mut |key, entry| sweep.visit_affinity(planner, key, entry))
         } else {
-            self.store.visit_flows(*from, &mut |key, entry| sweep.visit(key, entry))
+            self.store.visit_flows(*from, &mut |key, entry| sweep.visit(planner, key, entry))
         };
         match visited {
             Err(error) => return warn!(error = %chain(&error), "cannot sweep flows and affinities"),

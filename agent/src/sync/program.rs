@@ -92,7 +92,7 @@ impl<S: MapStore> Sync<S> {
         match result {
             Ok(()) => {
                 self.retries.succeeded(name);
-                self.served(name, now);
+                self.served(name, (self.clock)());
             }
             Err(error) => {
                 self.tally.round.failed += 1;

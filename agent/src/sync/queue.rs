@@ -82,7 +82,9 @@ mod tests {
     #[test]
     fn each_lane_keeps_its_order_and_each_service_waits_once() {
         let mut queue = Queue::default();
-        ["a", "b", "a"].into_iter().for_each(|n| queue.push(name(n), Lane::Many));
+        for n in ["a", "b", "a"] {
+            queue.push(name(n), Lane::Many);
+        }
         assert_eq!(queue.len(), 2);
         assert_eq!(queue.pop(Lane::Few), None);
         assert_eq!([queue.pop(Lane::Many), queue.pop(Lane::Many)], [Some(name("a")), Some(name("b"))]);
@@ -92,7 +94,9 @@ mod tests {
     #[test]
     fn one_of_many_that_changes_alone_overtakes_the_others() {
         let mut queue = Queue::default();
-        ["a", "b"].into_iter().for_each(|n| queue.push(name(n), Lane::Many));
+        for n in ["a", "b"] {
+            queue.push(name(n), Lane::Many);
+        }
         queue.push(name("b"), Lane::Few);
         queue.push(name("b"), Lane::Many);
         assert_eq!((queue.pop(Lane::Few), queue.len()), (Some(name("b")), 1));

@@ -8,27 +8,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::failure::{Failure, Reason};
-use crate::model::{Event, Kind, Object, ObjectName, ObjectRef, Problem, Subject, accept};
-
-/// An object, cut down to what is used, and what is wrong with it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Found {
-    object: Object,
-    problems: Vec<Problem>,
-}
-
-impl Found {
-    /// The object, and what to tell of its problems.
-    pub(super) fn into_parts(self) -> (Object, Event) {
-        let problems = Event::Problems(Subject::Object(self.object.reference()), self.problems);
-        (self.object, problems)
-    }
-}
+use crate::model::{Accepted, Kind, Object, ObjectName, ObjectRef, Problem, accept};
 
 /// A part of a list.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<Accepted>,
     /// The version of the list.
     pub(super) version: String,
     /// Where it goes on; none: this is the last part.
@@ -54,7 +39,7 @@ pub(super) fn page(kind: Kind, body: &[u8]) -> Result<Page, Failure> {
 #[derive(Debug)]
 pub(super) enum Told {
     /// An object is there, or has changed; none: it has no name.
-    Seen(Option<Found>),
+    Seen(Option<Accepted>),
     /// An object is gone, or does not match the selectors any more.
     Gone(Option<ObjectRef>),
     /// Nothing but a newer version.
@@ -118,9 +103,9 @@ fn fields(object: &str) -> serde_json::Result<Value> {
     Ok(fields.into())
 }
 
-fn found(kind: Kind, object: &str) -> Option<Found> {
+fn found(kind: Kind, object: &str) -> Option<Accepted> {
     match fields(object) {
-        Ok(value) => accept(kind, &value).map(|accepted| Found { object: accepted.object, problems: accepted.problems }),
+        Ok(value) => accept(kind, &value),
         // It is JSON, or the line or the list would not have been read, but not such as fits into memory: nested too deep.
         Err(error) => {
             let object = reference(kind, object)?;
@@ -131,7 +116,7 @@ fn found(kind: Kind, object: &str) -> Option<Found> {
                 what: error.to_string(),
                 remedy: "write it as the Kubernetes API reference shows it".into(),
             };
-            Some(Found { object: Object::Refused(object), problems: vec![problem] })
+            Some(Accepted { object: Object::Refused(object), problems: vec![problem] })
         }
     }
 }

@@ -117,11 +117,19 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// For how long the server wants to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// True for an event of a watch: the server is there, and could not go on.
+    pub(super) in_stream: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None }
+        Self { reason, message: message.into(), retry_after: None, in_stream: false }
+    }
+
+    /// True if another version might help: a server that is there, and that is not just busy or strict, may stumble over
+    /// what came after the version, or not know it.
+    pub(super) fn may_be_about_the_version(&self) -> bool {
+        self.in_stream || matches!(self.reason, Reason::Undecodable | Reason::Refused | Reason::NotFound | Reason::Conflict)
     }
 
     /// A request that got no answer, or a body that broke off.
@@ -137,14 +145,14 @@ impl Failure {
         let message = Some(status.message).filter(|message| !message.is_empty()).unwrap_or_else(text);
         let message = if message.is_empty() { code.to_string() } else { format!("{}: {message}", code.as_u16()) };
         let wait = retry_after.or(status.details.and_then(|details| details.retry_after_seconds));
-        Self { reason: reason_of(code), message, retry_after: wait.map(Duration::from_secs) }
+        Self { reason: reason_of(code), message, retry_after: wait.map(Duration::from_secs), in_stream: false }
     }
 
     /// An ERROR event of a watch.
     pub(super) fn of_event(object: &str) -> Self {
         let status: Status = serde_json::from_str(object).unwrap_or_default();
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::of_status(code, object.as_bytes(), None)
+        Self { in_stream: true, ..Self::of_status(code, object.as_bytes(), None) }
     }
 }
 
@@ -202,7 +210,7 @@ mod tests {
         let body = br#"{"kind":"Status","code":403,"message":"services is forbidden: User \"x\" cannot list"}"#;
         let failure = Failure::of_status(StatusCode::FORBIDDEN, body, None);
         let message = r#"403: services is forbidden: User "x" cannot list"#;
-        assert_eq!(failure, Failure { reason: Reason::Forbidden, message: message.into(), retry_after: None });
+        assert_eq!(failure, Failure::new(Reason::Forbidden, message));
         let page = Failure::of_status(StatusCode::BAD_GATEWAY, "x".repeat(5_000).as_bytes(), None);
         assert_eq!((page.reason, page.message.len()), (Reason::ServerError, MOST_TEXT + 5));
         assert_eq!(Failure::of_status(StatusCode::CONFLICT, b"", None).message, "409 Conflict");

@@ -9,20 +9,23 @@ use tracing::{debug, info};
 
 use super::backoff::{Backoff, fraction};
 use super::client::Connection;
-use super::decode::{self, Found, Told};
+use super::decode::{self, Told};
 use super::failure::{Failure, Reason};
 use super::kinds::Followed;
 use super::lines::Lines;
 use super::outage::Outages;
 use super::request::{Answer, get, send};
 use super::timing::Timing;
+use super::troubles::Troubles;
 use crate::metrics::WatchMetrics;
-use crate::model::{Event, Subject};
+use crate::model::{Accepted, Event};
 
 /// A longer line is no object: etcd takes none beyond a few megabytes.
 const LONGEST_LINE: usize = 1 << 26;
-/// How often one place of a watch may be unreadable before everything is listed again.
-const READ_ATTEMPTS: u32 = 2;
+/// How often a watch may fail at one version, although the server is there, before everything is listed again.
+const ATTEMPTS_AT_A_VERSION: u32 = 2;
+/// How often a kind that the node can do without may fail at the start before nobody waits for it.
+const ATTEMPTS_OF_AN_OPTIONAL_KIND: u32 = 3;
 
 /// Why following stopped.
 #[derive(Debug)]
@@ -61,18 +64,32 @@ pub(super) struct Follower<'a> {
     is_absent: bool,
     /// Objects on a page; 0: all.
     page_size: u32,
-    /// How often the watch could not be read at this version.
-    unreadable: u32,
+    /// How often the watch could not go on from this version, although the server was there.
+    stuck: u32,
+    /// How often nothing could be told of the kind since the start.
+    fruitless: u32,
     /// When the watch began that works.
     working_since: Option<Instant>,
+    troubles: Troubles,
 }
 
 impl<'a> Follower<'a> {
     pub(super) fn new(followed: Followed, shared: &'a Shared<'a>) -> Self {
         let Timing { first_wait, longest_wait, page_size, .. } = *shared.timing;
         let backoff = Backoff::new(first_wait, longest_wait);
-        let (version, has_told, is_absent, unreadable, working_since) = (None, false, false, 0, None);
-        Self { followed, shared, backoff, version, has_told, is_absent, page_size, unreadable, working_since }
+        Self {
+            followed,
+            shared,
+            backoff,
+            version: None,
+            has_told: false,
+            is_absent: false,
+            page_size,
+            stuck: 0,
+            fruitless: 0,
+            working_since: None,
+            troubles: Troubles::default(),
+        }
     }
 
     /// Follows the kind until nobody wants to know any more.
@@ -88,7 +105,10 @@ impl<'a> Follower<'a> {
                 },
                 // The server ends watches from time to time; if it does nothing else, it must not be pestered.
                 Ok(()) if begin.elapsed() < self.shared.timing.shortest_watch => self.backoff.failed(None),
-                Ok(()) => Duration::ZERO,
+                Ok(()) => {
+                    self.settle();
+                    Duration::ZERO
+                }
             };
             tokio::time::sleep(wait).await;
         }
@@ -110,33 +130,43 @@ impl<'a> Follower<'a> {
             return self.is_not_there().await;
         }
         outages.failed(&self.followed, failure, self.working_since.is_some());
-        if self.working_since.is_some_and(|since| since.elapsed() > timing.settled) {
-            self.backoff.succeeded();
-        }
-        match failure.reason {
-            Reason::Expired => {
-                // A list that takes longer than the server remembers is asked for in one piece.
-                self.page_size = if self.version.is_none() { 0 } else { timing.page_size };
+        self.settle();
+        if failure.reason == Reason::Expired {
+            // A list that takes longer than the server remembers is asked for in one piece.
+            self.page_size = if self.version.is_none() { 0 } else { timing.page_size };
+            self.version = None;
+        } else if failure.may_be_about_the_version() && self.version.is_some() {
+            self.stuck += 1;
+            if self.stuck >= ATTEMPTS_AT_A_VERSION {
                 self.version = None;
             }
-            Reason::Undecodable if self.version.is_some() => {
-                self.unreadable += 1;
-                if self.unreadable >= READ_ATTEMPTS {
-                    self.version = None;
-                }
-            }
-            Reason::Forbidden if self.followed.is_optional && !self.has_told && self.tell_of_nothing().await.is_err() => {
-                return ControlFlow::Break(());
-            }
-            _ => {}
+        }
+        if self.gives_up_waiting(failure.reason) && self.tell_of_nothing().await.is_err() {
+            return ControlFlow::Break(());
         }
         ControlFlow::Continue(self.backoff.failed(failure.retry_after))
     }
 
+    /// True if nobody should wait any longer for a kind that the node can do without. A start does not ignore it at the
+    /// first trouble.
+    fn gives_up_waiting(&mut self, reason: Reason) -> bool {
+        self.fruitless += 1;
+        let waits = self.followed.is_optional && !self.has_told;
+        waits && (reason == Reason::Forbidden || self.fruitless >= ATTEMPTS_OF_AN_OPTIONAL_KIND)
+    }
+
+    /// A watch that has worked for a while makes up for the failures before it.
+    fn settle(&mut self) {
+        if self.working_since.is_some_and(|since| since.elapsed() > self.shared.timing.settled) {
+            self.backoff.succeeded();
+        }
+    }
+
     /// The server does not have this kind; it may some day.
     async fn is_not_there(&mut self) -> ControlFlow<(), Duration> {
-        let (kind, Shared { timing, metrics, .. }) = (self.followed.kind, self.shared);
+        let (kind, Shared { timing, outages, metrics, .. }) = (self.followed.kind, self.shared);
         metrics.absent(kind);
+        outages.answered(&self.followed);
         self.version = None;
         if !self.is_absent {
             info!(kind = kind.name(), "the API server does not have this kind of object: the node is served without");
@@ -159,19 +189,23 @@ impl<'a> Follower<'a> {
         let kind = self.followed.kind;
         self.shared.metrics.listed(kind);
         let begin = Instant::now();
-        let mut found: Vec<Found> = Vec::new();
+        let (mut objects, mut problems) = (Vec::new(), Vec::new());
+        let mut troubles = Troubles::default();
         let mut token: Option<String> = None;
         let version = loop {
             let answer = self.ask(&self.followed.page_url(self.page_size, token.as_deref())).await?;
             let page = decode::page(kind, &answer.collect(self.shared.timing.silence).await?)?;
-            found.extend(page.found);
+            for Accepted { object, problems: found } in page.found {
+                problems.extend(troubles.listed(&self.troubles, &object, found));
+                objects.push(object);
+            }
             match page.next {
                 Some(next) => token = Some(next),
                 None => break page.version,
             }
         };
-        debug!(kind = kind.name(), objects = found.len(), version, duration = ?begin.elapsed(), "listed");
-        let (objects, problems): (Vec<_>, Vec<_>) = found.into_iter().map(Found::into_parts).unzip();
+        debug!(kind = kind.name(), objects = objects.len(), version, duration = ?begin.elapsed(), "listed");
+        self.troubles = troubles;
         self.send(std::iter::once(Event::Listed(kind, objects)).chain(problems).collect()).await?;
         (self.has_told, self.is_absent) = (true, false);
         self.stand_at(version.clone());
@@ -217,7 +251,7 @@ impl<'a> Follower<'a> {
                 }
                 Ok((told, version)) => {
                     self.stand_at(version);
-                    batch.extend(events(told));
+                    batch.extend(self.events(told));
                 }
             }
         }
@@ -228,6 +262,17 @@ impl<'a> Follower<'a> {
             self.send(batch).await?;
         }
         failed.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    fn events(&mut self, told: Told) -> Vec<Event> {
+        match told {
+            Told::Seen(Some(Accepted { object, problems })) => {
+                let problems = self.troubles.seen(&object, problems);
+                std::iter::once(Event::Seen(object)).chain(problems).collect()
+            }
+            Told::Gone(Some(object)) => self.troubles.gone(&object).into_iter().chain([Event::Gone(object)]).collect(),
+            Told::Seen(None) | Told::Gone(None) | Told::Bookmark | Told::Failed(_) => Vec::new(),
+        }
     }
 
     /// The watch has shown that it works.
@@ -241,7 +286,7 @@ impl<'a> Follower<'a> {
 
     fn stand_at(&mut self, version: String) {
         self.version = Some(version);
-        self.unreadable = 0;
+        self.stuck = 0;
         self.page_size = self.shared.timing.page_size;
     }
 
@@ -251,18 +296,5 @@ impl<'a> Follower<'a> {
 
     async fn send(&self, batch: Vec<Event>) -> Result<(), Stop> {
         self.shared.events.send(batch).await.map_err(|_| Stop::Closed)
-    }
-}
-
-fn events(told: Told) -> Vec<Event> {
-    match told {
-        Told::Seen(Some(found)) => {
-            let (object, problems) = found.into_parts();
-            vec![Event::Seen(object), problems]
-        }
-        Told::Gone(Some(object)) => {
-            vec![Event::Problems(Subject::Object(object.clone()), Vec::new()), Event::Gone(object)]
-        }
-        Told::Seen(None) | Told::Gone(None) | Told::Bookmark | Told::Failed(_) => Vec::new(),
     }
 }

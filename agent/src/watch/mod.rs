@@ -20,6 +20,7 @@ mod outage;
 mod recorder;
 mod request;
 mod timing;
+mod troubles;
 
 use std::sync::Arc;
 

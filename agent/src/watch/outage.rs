@@ -50,6 +50,9 @@ impl Outages {
             );
         }
         let about = (!failure.reason.is_about_the_server()).then_some(followed.kind);
+        if about.is_some() {
+            self.answered(followed);
+        }
         let mut open = self.open();
         let outage = open.entry(about).or_insert_with(|| Outage { since: Instant::now(), told: None, kinds: BTreeSet::new() });
         outage.kinds.insert(followed.kind);
@@ -66,7 +69,20 @@ impl Outages {
     /// A kind is followed.
     pub(super) fn over(&self, followed: &Followed) {
         self.metrics.connected(followed.kind, true);
+        self.leave(followed, |_| true);
+    }
+
+    /// The server answered something about a kind: whatever it was, the server is there.
+    pub(super) fn answered(&self, followed: &Followed) {
+        self.leave(followed, |about| about.is_none());
+    }
+
+    /// A kind is not concerned any more by those outages that are `over`.
+    fn leave(&self, followed: &Followed, over: impl Fn(About) -> bool) {
         self.open().retain(|about, outage| {
+            if !over(*about) {
+                return true;
+            }
             outage.kinds.remove(&followed.kind);
             if outage.kinds.is_empty() && outage.told.is_some() {
                 let (server, after) = (&self.server, outage.since.elapsed());

@@ -75,7 +75,9 @@ async fn metrics_can_be_read_on_the_node() -> Result<()> {
         Ok(text)
     };
     let text = lab.node().namespace().run(read).await?;
-    for line in ["viaduct_synced 1", r#"viaduct_map_rows{map="slots"}"#, r#"viaduct_datapath_packets_total{reason="no_such_port"} 0"#] {
+    for line in
+        ["viaduct_synced 1", r#"viaduct_map_rows{map="slots"}"#, r#"viaduct_datapath_packets_total{reason="no_such_port"} 0"#]
+    {
         assert!(text.contains(line), "{line} is missing:\n{text}");
     }
     assert!(agent.terminate(PATIENCE).await?.success(), "{}", agent.tail());

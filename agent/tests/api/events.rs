@@ -140,7 +140,6 @@ async fn a_storm_of_problems_is_posted_in_measure() {
     let server = server([web(), one()]).await;
     let rig = start(&server, ROOMY).await;
     rig.until(&[ONE]).await;
-    server.fault(Resource::Events, Verb::Create, usize::MAX, Fault::Delay(Duration::from_millis(1)));
     for i in 0..400 {
         let mut bad = bad();
         bad["metadata"]["name"] = json!(format!("bad{i}"));
@@ -148,5 +147,8 @@ async fn a_storm_of_problems_is_posted_in_measure() {
     }
     rig.counted("viaduct_problems", 400.0).await;
     rig.counted(r#"viaduct_events_dropped_total{reason="queue_full"}"#, 50.0).await;
-    assert!(server.count(Resource::Events, Verb::Create) < 40, "{}", server.count(Resource::Events, Verb::Create));
+    // Those that wait would be gone in no time.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let posted = server.count(Resource::Events, Verb::Create);
+    assert!((20..40).contains(&posted), "{posted}");
 }

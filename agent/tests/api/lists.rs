@@ -242,3 +242,49 @@ async fn a_huge_object_is_no_problem_in_list_and_watch() {
     server.apply(huge).unwrap();
     rig.until(&[TWO, OTHER]).await;
 }
+
+/// Whatever stands behind the version, or whatever the server takes it for: the next list does not have it.
+#[tokio::test]
+async fn a_watch_that_cannot_go_on_from_its_version_is_followed_by_a_list() {
+    let server = server(Options::default()).await;
+    let rig = start(&server, HASTY).await;
+    rig.until(&[ONE, OTHER]).await;
+    watched(&server, 1).await;
+    let lists = server.count(SLICES, Verb::List);
+    server.fault(SLICES, Verb::Watch, 2, Fault::Answer(Status::new(400, "BadRequest", "invalid resource version")));
+    server.break_watches(SLICES, true);
+    rig.logged(&["WARN", "the API server refuses", "invalid resource version"]).await;
+    server.apply(two()).unwrap();
+    rig.until(&[TWO, OTHER]).await;
+    assert!(server.count(SLICES, Verb::List) > lists, "nothing was listed again");
+}
+
+#[tokio::test]
+async fn a_kind_that_the_node_can_do_without_does_not_hold_up_the_start() {
+    let server = server(Options::default()).await;
+    for resource in [Resource::ServiceCidrs, Resource::Nodes] {
+        server.fault(resource, Verb::List, usize::MAX, Fault::Answer(Status::internal()));
+    }
+    let rig = start(&server, HASTY).await;
+    rig.until(&[ONE, OTHER]).await;
+}
+
+#[tokio::test]
+async fn an_outage_is_told_each_time_also_where_a_kind_does_not_exist() {
+    let server = server(Options { service_cidrs: false, ..Options::default() }).await;
+    let rig = start(&server, HASTY).await;
+    rig.until(&[ONE, OTHER]).await;
+    for times in 1..=2 {
+        watched(&server, 1).await;
+        server.go_down();
+        while rig.lines(&["WARN", "the API server cannot be reached"]) < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.come_back().await.unwrap();
+        let begin = Instant::now();
+        while rig.lines(&["INFO", "the API server answers again"]) < times {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the end of outage {times} is not told");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

@@ -83,6 +83,23 @@ impl CheckedStore {
         }
     }
 
+    /// Every UDP flow that may be there is there, and alive.
+    pub(crate) fn revive_flows(&mut self) {
+        let seen = Tick::from_nanos(now().as_nanos() as u64);
+        for (frontend, backend) in &self.opened {
+            let row = self.tables.backends[backend.0 as usize];
+            let (service, state) = (row.service, FlowState::UDP_REPLIED);
+            let entry = FlowEntry { backend: *backend, service, state, seen, ..FlowEntry::default() };
+            self.tables.flows.insert(flow_key(*frontend, *backend), entry);
+        }
+    }
+
+    /// UDP flows that were swept are no more; then all the others end.
+    pub(crate) fn end_flows(&mut self) {
+        let flows = std::mem::take(&mut self.tables.flows);
+        self.opened.retain(|(frontend, backend)| flows.contains_key(&flow_key(*frontend, *backend)));
+    }
+
     /// Clients open connections through every frontend, each to the slot that `dice` picks.
     pub(crate) fn open_connections(&mut self, dice: u32) {
         let nanos = now().as_nanos() as u64;
@@ -164,6 +181,13 @@ impl CheckedStore {
             }
         }
     }
+}
+
+/// The key of a UDP flow through `frontend`; the client's port stands for the backend.
+fn flow_key(frontend: L4Address, backend: BackendId) -> FlowKey {
+    let src_port = Port::new(backend.0 as u16);
+    let tuple = Tuple { dst: frontend.addr, dst_port: frontend.port, src_port, ..Tuple::default() };
+    FlowKey::new(tuple, Protocol::UDP, Hook::FROM_POD)
 }
 
 impl MapStore for CheckedStore {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use viaduct::manifests::{ManifestError, Manifests};
+use viaduct::manifests::{ManifestError, Manifests, Pace};
 use viaduct_common::{L4Address, Port, Protocol};
 
 use crate::rig::{Rig, expectation};
@@ -63,7 +63,11 @@ impl Folder {
     }
 
     async fn on(folder: TempDir, path: &Path) -> Self {
-        let mut rig = Rig::new(|events| Manifests::open(path).unwrap().run(events));
+        Self::paced(folder, path, Pace::default()).await
+    }
+
+    async fn paced(folder: TempDir, path: &Path, pace: Pace) -> Self {
+        let mut rig = Rig::new(|events| Manifests::open(path).unwrap().paced(pace).run(events));
         rig.follow().await;
         Self { folder, rig }
     }
@@ -207,11 +211,13 @@ async fn a_file_that_is_found_half_written_is_read_when_it_is_whole() {
     let folder = TempDir::new().unwrap();
     std::os::unix::fs::symlink(&target, folder.path().join("web.yaml")).unwrap();
     let path = folder.path().to_owned();
-    let mut rig = Folder::on(folder, &path).await;
-    // The writer shares its thread with the reader, which looks for the first time after 2 s.
+    // The reader waits far longer than the writer ever pauses, however busy the machine is.
+    let second = Duration::from_secs(1);
+    let pace = Pace { quiet: second, patience: 10 * second, poll: second };
+    let mut rig = Folder::paced(folder, &path, pace).await;
     tokio::spawn(async move {
         let (half, rest) = WEB.split_once("---").unwrap();
-        tokio::time::sleep(Duration::from_millis(1940)).await;
+        tokio::time::sleep(Duration::from_millis(940)).await;
         for i in 0..40 {
             fs::write(&target, format!("{half}{}", "#".repeat(i))).unwrap();
             tokio::time::sleep(Duration::from_millis(3)).await;

@@ -16,6 +16,9 @@ fn what_ops_do_between_the_parts_is_not_taken_for_someone_else_s_doing() {
     assert_eq!(strays, 0);
 }
 
+/// What someone else does to the maps.
+type Change = fn(&mut MemoryStore);
+
 #[test]
 fn each_map_that_someone_else_changed_is_noticed() {
     let good = || {
@@ -23,7 +26,7 @@ fn each_map_that_someone_else_changed_is_noticed() {
         rig.set("a", &service(1, &[1, 2])).unwrap();
         rig
     };
-    let changes: [(&str, fn(&mut MemoryStore)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("a frontend goes", |store| store.frontends.retain(|key, _| *key != at(vip_of(1), 80))),
         ("a frontend comes", |store| store.frontends.extend([(at(vip_of(7), 80), Frontend::default())])),
         ("an endpoint goes", |store| store.endpoints.retain(|key, _| *key != at(host_of(1), 8080))),

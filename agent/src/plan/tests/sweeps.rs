@@ -37,7 +37,8 @@ fn an_affinity_stays_as_long_as_its_service_port_says() {
 
 #[test]
 fn an_affinity_goes_with_its_setting_its_service_or_its_backend() {
-    let changes: [(&str, &dyn Fn(&mut Rig)); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Rig);
+    let changes: [(&str, Change<'_>); 4] = [
         ("switched off", &|rig| drop(rig.set("a", &service(1, &[1, 2])).unwrap())),
         ("no Service", &|rig| drop(rig.set("a", &nothing()).unwrap())),
         ("no backend", &|rig| drop(rig.set("a", &sticky(1, &[1], 100)).unwrap())),
@@ -111,4 +112,41 @@ fn what_is_needed_and_given_up_again_during_a_sweep_waits_for_the_next() {
     rig.set("b", &nothing()).unwrap();
     assert!(!rig.end_sweep(sweep).iter().any(|op| matches!(op, Op::PutFilter { .. })));
     assert_eq!(rig.store.filters, all);
+}
+
+/// An agent that ended in the middle of a change does not know which flows it was about.
+#[test]
+fn a_udp_flow_whose_frontend_is_another_s_is_ended_and_others_stay() {
+    let mut rig = Rig::new(SIZES);
+    rig.set("a", &service(1, &[1])).unwrap();
+    let (id, row) = rig.backend(1);
+    let gone = ServiceId(row.service.0 + 1);
+    let now = rig.now;
+    let to = |vip, protocol, service, flags| {
+        let (key, entry) = flow(vip, 1, id, now);
+        let state = if protocol == Protocol::UDP { FlowState::UDP_REPLIED } else { entry.state };
+        (FlowKey::new(key.tuple, protocol, Hook::FROM_POD), FlowEntry { service, flags, state, ..entry })
+    };
+    let flags = FlowFlags(0);
+    let mut port = service(1, &[1]);
+    port.ports[0].protocol = Protocol::UDP;
+    port.ports[0].frontends[0].key.protocol = Protocol::UDP;
+    rig.set("b", &port).unwrap();
+    let own = rig.store.frontends[&L4Address::new(vip_of(1), Port::new(80), Protocol::UDP)].service;
+    let rows = [
+        (to(1, Protocol::UDP, own, flags), Keep::Yes),
+        (to(1, Protocol::UDP, gone.max(ServiceId(own.0 + 1)), flags), Keep::No),
+        (to(2, Protocol::UDP, own, flags), Keep::No),
+        (to(2, Protocol::UDP, own, FlowFlags::DIRECT), Keep::Yes),
+        (to(2, Protocol::UDP, own, FlowFlags::REPLY), Keep::Yes),
+        (to(2, Protocol::TCP, own, flags), Keep::Yes),
+    ];
+    for ((key, entry), expected) in rows {
+        let mut sweep = rig.planner.begin_sweep(Lifetimes::DEFAULT, rig.now);
+        assert_eq!(sweep.visit(&rig.planner, &key, &entry), expected, "{key:?} {entry:?}");
+    }
+    rig.set("a", &nothing()).unwrap();
+    let (key, entry) = to(2, Protocol::UDP, own, flags);
+    let mut sweep = rig.planner.begin_sweep(Lifetimes::DEFAULT, rig.now);
+    assert_eq!(sweep.visit(&rig.planner, &key, &entry), Keep::Yes, "the datapath moves it: its backend is retired");
 }

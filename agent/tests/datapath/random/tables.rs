@@ -35,7 +35,9 @@ pub(crate) fn tables(dice: &mut Dice) -> MemoryTables {
         }
     }
     if dice.percent(30) {
-        Family::ALL.iter().for_each(|family| know_service_cidr(&mut draft.tables, *family));
+        for family in Family::ALL {
+            know_service_cidr(&mut draft.tables, family);
+        }
     }
     draft.tables
 }
