@@ -73,13 +73,12 @@ mod tests {
         let object = ObjectRef::new(Kind::Service, ObjectName::new("shop", "web"));
         let (field, what, remedy) = ("spec.ports[0].port".to_owned(), "is missing".to_owned(), "give one".to_owned());
         let problem = Problem { origin: None, object: Some(object.clone()), field, what, remedy };
-        let subjects: [(fn(ObjectRef) -> Subject, _, _); 3] = [
-            (Subject::Object, "Invalid", "Valid"),
-            (Subject::ClusterIps, "ClusterIPConflict", "ClusterIPConflictResolved"),
-            (Subject::Capacity, "CapacityExceeded", "CapacityAvailable"),
+        let subjects = [
+            (Subject::Object(object.clone()), "Invalid", "Valid"),
+            (Subject::ClusterIps(object.clone()), "ClusterIPConflict", "ClusterIPConflictResolved"),
+            (Subject::Capacity(object.clone()), "CapacityExceeded", "CapacityAvailable"),
         ];
         for (subject, broken, mended) in subjects {
-            let subject = subject(object.clone());
             let told = notice(&Fact::Broken { subject: &subject, problem: &problem }).unwrap();
             assert_eq!((told.kind, told.reason, &told.object), (NoticeType::Warning, broken, &object));
             assert_eq!(told.note, "spec.ports[0].port: is missing; give one");

@@ -9,7 +9,8 @@ use cargo_metadata::{Artifact, Message};
 
 use crate::command;
 
-/// Runs a `cargo build`, passes on what the compiler says, and returns the path of the binary called `name`.
+/// Runs a `cargo build`, or a `cargo bench` that builds, passes on what the compiler says, and returns the path of the binary or
+/// benchmark called `name`.
 pub(crate) fn binary(cargo_build: &mut Command, name: &str) -> Result<PathBuf> {
     cargo_build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let typed = command::line(cargo_build);
@@ -31,7 +32,7 @@ pub(crate) fn binary(cargo_build: &mut Command, name: &str) -> Result<PathBuf> {
 }
 
 fn executable(artifact: Artifact, name: &str) -> Option<PathBuf> {
-    if artifact.target.name != name || !artifact.target.is_bin() {
+    if artifact.target.name != name || !(artifact.target.is_bin() || artifact.target.is_bench()) {
         return None;
     }
     artifact.executable.map(cargo_metadata::camino::Utf8PathBuf::into_std_path_buf)

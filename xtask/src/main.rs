@@ -1,6 +1,7 @@
 //! `cargo xtask`: the commands of a developer of Viaduct, one file each.
 
 mod artifacts;
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what Viaduct costs (root needed, as for tests).
+    Bench(bench::Args),
     /// Bring what this machine lacks, then build the eBPF object and the agent with the object inside.
     Build(build::Args),
     /// Check format, clippy for host and BPF, and the rules of the architecture.
@@ -41,6 +44,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Test(args) => test::run(&args),

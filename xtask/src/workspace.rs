@@ -29,6 +29,11 @@ impl Workspace {
         self.root().join("target/tools")
     }
 
+    /// Where cargo puts what it builds.
+    pub(crate) fn target(&self) -> &Path {
+        self.metadata.target_directory.as_std_path()
+    }
+
     /// The workspace's own packages.
     pub(crate) fn packages(&self) -> &[cargo_metadata::Package] {
         &self.metadata.packages
@@ -38,6 +43,31 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new("cargo");
         command.current_dir(self.root());
+        // What `cargo run` told this process about the package xtask: build scripts that look at it would run again, and
+        // all that depends on them would be built again, whenever cargo is started by hand in between.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_about_a_package(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
         command
+    }
+}
+
+/// True for the variables in which cargo describes the package that it runs.
+fn is_about_a_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_started_as_if_by_hand() {
+        let cargo = Workspace::find().unwrap().cargo();
+        let removed: Vec<_> = cargo.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name.to_owned()).collect();
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
+            assert!(removed.iter().any(|removed| removed == name), "{name} is passed on");
+        }
+        assert!(!is_about_a_package("CARGO_TARGET_DIR") && !is_about_a_package("CARGO_HOME"));
     }
 }
