@@ -101,7 +101,7 @@ impl SyncMetrics {
             used: family(registry, "viaduct_map_rows_used", "Rows of a map that are in use"),
             capacity: family(registry, "viaduct_map_rows", "Rows that a map has"),
             ops: metric(registry, "viaduct_map_writes", "Changes that were written to maps"),
-            flows: metric(registry, "viaduct_flows", "Flows that the last sweep found alive"),
+            flows: metric(registry, "viaduct_flows", "Rows of flows that the last sweep found alive: two for each connection"),
             flows_expired: metric(
                 registry,
                 "viaduct_flows_expired",

@@ -92,10 +92,12 @@ impl Planner {
     /// The port has got a new number then, and the old one's backends are retired: that is how such flows leave at once. But
     /// an agent that ended between the two does not know of them when it starts again.
     fn is_astray(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
-        if key.protocol != Protocol::UDP || entry.flags.contains(FlowFlags::REPLY) || entry.flags.contains(FlowFlags::DIRECT) {
+        if key.protocol != Protocol::UDP || entry.flags.contains(FlowFlags::DIRECT) {
             return false;
         }
-        let frontend = self.tables.frontends.get(&key.tuple.destination(key.protocol));
+        // Both rows go: each would bring the other back.
+        let asked = if entry.flags.contains(FlowFlags::REPLY) { entry.new.reversed() } else { key.tuple };
+        let frontend = self.tables.frontends.get(&asked.destination(key.protocol));
         let backend = self.tables.backends.get(entry.backend);
         backend.is_some_and(|row| row.flags.contains(BackendFlags::SERVING))
             && frontend.is_none_or(|row| row.service != entry.service)

@@ -226,6 +226,11 @@ mod tests {
                 ("probe-ebpf/src/kernel/maps.rs", "use aya_ebpf::maps::HashMap;"),
             ),
             (
+                "the wall clock decides nothing",
+                ("agent/src/sync/mod.rs", "use std::time::SystemTime;"),
+                ("agent/src/metrics/sync.rs", "use std::time::SystemTime;"),
+            ),
+            (
                 "unsafe has its places",
                 ("agent/src/attach.rs", "fn f() { unsafe { g() } }"),
                 ("common/src/plain.rs", "unsafe impl Plain for u8 {}"),

@@ -128,6 +128,10 @@ fn a_udp_flow_whose_frontend_is_another_s_is_ended_and_others_stay() {
         (FlowKey::new(key.tuple, protocol, Hook::FROM_POD), FlowEntry { service, flags, state, ..entry })
     };
     let flags = FlowFlags(0);
+    let answers = |(key, entry): (FlowKey, FlowEntry)| {
+        let mirrored = FlowKey::new(entry.new.reversed(), key.protocol, Hook::TO_POD);
+        (mirrored, FlowEntry { new: key.tuple.reversed(), flags: FlowFlags::REPLY, ..entry })
+    };
     let mut port = service(1, &[1]);
     port.ports[0].protocol = Protocol::UDP;
     port.ports[0].frontends[0].key.protocol = Protocol::UDP;
@@ -138,7 +142,8 @@ fn a_udp_flow_whose_frontend_is_another_s_is_ended_and_others_stay() {
         (to(1, Protocol::UDP, gone.max(ServiceId(own.0 + 1)), flags), Keep::No),
         (to(2, Protocol::UDP, own, flags), Keep::No),
         (to(2, Protocol::UDP, own, FlowFlags::DIRECT), Keep::Yes),
-        (to(2, Protocol::UDP, own, FlowFlags::REPLY), Keep::Yes),
+        (answers(to(1, Protocol::UDP, own, flags)), Keep::Yes),
+        (answers(to(2, Protocol::UDP, own, flags)), Keep::No),
         (to(2, Protocol::TCP, own, flags), Keep::Yes),
     ];
     for ((key, entry), expected) in rows {
