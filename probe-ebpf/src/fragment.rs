@@ -124,8 +124,6 @@ fn is_fresh(row: &FragmentEntry, now: Tick) -> bool {
 fn pass_on<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, network: &Network<F>, row: &FragmentEntry) -> Outcome {
     send::count(tables, row.service, row.backend, row.flags, packet.len());
     let new = Rewrite { src: F::Ip::of(row.src), dst: F::Ip::of(row.dst), delta: row.address_delta };
-    match rewrite::translate_addresses(packet, network, &new) {
-        Ok(()) => send::translated(packet, row.flags),
-        Err(_) => Outcome::drop(Reason::REWRITE_FAILED),
-    }
+    let rewritten = rewrite::translate_addresses(packet, network, &new);
+    send::translated(packet, row.flags, rewritten)
 }

@@ -83,10 +83,7 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let mut change = 0;
     let rewritten = rewrite_quote(packet, &quote, &entry, &mut change)
         .and_then(|()| rewrite_message::<F, P>(packet, message, &quote.key, &entry, change));
-    match rewritten {
-        Ok(()) => send::translated(packet, entry.flags),
-        Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
-    }
+    send::translated(packet, entry.flags, rewritten)
 }
 
 /// An error about no flow that is known: what is addressed to a VIP itself must not go on untranslated.

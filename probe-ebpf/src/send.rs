@@ -19,10 +19,8 @@ pub(crate) fn send<F: Family, P: Packet, T: Tables>(
     entry: &FlowEntry<F::Ip>,
 ) -> Outcome {
     count(tables, entry.service, entry.backend, entry.flags, packet.len());
-    match rewrite::translate(packet, network, entry) {
-        Ok(()) => translated(packet, entry.flags),
-        Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
-    }
+    let rewritten = rewrite::translate(packet, network, entry);
+    translated(packet, entry.flags, rewritten)
 }
 
 /// The same out of line, for stages whose stack is short and whose packets may have anything between their headers.
@@ -34,10 +32,8 @@ pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
     entry: &FlowEntry<F::Ip>,
 ) -> Outcome {
     count(tables, entry.service, entry.backend, entry.flags, packet.len());
-    match rewrite::translate_apart(packet, network, entry) {
-        Ok(()) => translated(packet, entry.flags),
-        Err(Fault) => Outcome::drop(Reason::REWRITE_FAILED),
-    }
+    let rewritten = rewrite::translate_apart(packet, network, entry);
+    translated(packet, entry.flags, rewritten)
 }
 
 /// The same for a packet whose headers follow each other, in a stage that knows this of some packets only.
@@ -48,9 +44,12 @@ pub(crate) fn send_plain<F: Family, P: Packet, T: Tables>(packet: &mut P, tables
     send(packet, tables, &network, entry)
 }
 
-/// The verdict for a packet that was translated.
+/// The verdict for a packet that was translated, if it could be.
 #[inline(always)]
-pub(crate) fn translated<P: Packet>(packet: &mut P, flags: FlowFlags) -> Outcome {
+pub(crate) fn translated<P: Packet>(packet: &mut P, flags: FlowFlags, rewritten: Result<(), Fault>) -> Outcome {
+    if rewritten.is_err() {
+        return Outcome::drop(Reason::REWRITE_FAILED);
+    }
     if !flags.contains(FlowFlags::HAIRPIN) {
         return Outcome::TRANSLATED;
     }
