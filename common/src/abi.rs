@@ -1,8 +1,8 @@
 //! Names, sizes and default capacities of the maps.
 
 use crate::{
-    AffinityEntry, AffinityKey, Backend, Counters, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend,
-    L4Address, ParkedFragment, ParkedKey, ServiceCidrs,
+    AffinityEntry, AffinityKey, Backend, Counters, FastPath, FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey,
+    Frontend, L4Address, ParkedFragment, ParkedKey, Pod, ServiceCidrs,
 };
 
 /// Changes whenever a row or a map changes its meaning; part of the pin path.
@@ -46,6 +46,10 @@ pub const SERVICE_CIDRS: MapSpec = spec::<u32, ServiceCidrs>("SERVICE_CIDRS", 1)
 pub const FLOWS: MapSpec = spec::<FlowKey<u32>, FlowEntry<u32>>("FLOWS", 1 << 19);
 /// IPv6 flows of all hooks.
 pub const FLOWS_V6: MapSpec = spec::<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>("FLOWS_V6", 1 << 19);
+/// Pods of this node that the fast path leads to; index [`PodPlaces`](crate::PodPlaces).
+pub const PODS: MapSpec = spec::<u32, Pod>("PODS", 1 << 12);
+/// What the fast path may do: one row.
+pub const FAST_PATHS: MapSpec = spec::<u32, FastPath>("FAST_PATHS", 1);
 /// Datagrams of which fragments are under way.
 pub const FRAGMENTS: MapSpec = spec::<FragmentKey, FragmentEntry>("FRAGMENTS", 1 << 13);
 /// Frames that wait for the first fragment of their datagram.

@@ -16,6 +16,7 @@ mod fragment;
 mod frontend;
 mod hash;
 mod plain;
+mod pod;
 mod reason;
 mod service_cidrs;
 mod stage;
@@ -31,6 +32,7 @@ pub use fragment::{FragmentEntry, FragmentKey, FragmentKind, PARKED_BYTES, PARKE
 pub use frontend::{Frontend, FrontendFlags, ServiceId};
 pub use hash::{mix, mix_tuple, scale};
 pub use plain::{Plain, Words};
+pub use pod::{FAST_UPLINKS, FastPath, Pod, PodPlaces};
 pub use reason::Reason;
 pub use service_cidrs::{Cidr, SERVICE_CIDRS_PER_FAMILY, ServiceCidrs};
 pub use stage::{PROGRAMS, Program, STAGE_ENTRIES, Stage, stage_index};
