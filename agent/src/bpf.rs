@@ -6,7 +6,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use viaduct_common::Plain;
 
@@ -14,6 +14,8 @@ use viaduct_common::Plain;
 mod command {
     pub(super) const PROG_LOAD: libc::c_int = 5;
     pub(super) const PROG_TEST_RUN: libc::c_int = 10;
+    pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+    pub(super) const PROG_QUERY: libc::c_int = 16;
     pub(super) const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub(super) const MAP_UPDATE_BATCH: libc::c_int = 26;
     pub(super) const LINK_CREATE: libc::c_int = 28;
@@ -62,6 +64,7 @@ pub(crate) struct Batches<'m, K, V> {
     map: BorrowedFd<'m>,
     /// Where the kernel goes on: an index, or the number of a bucket.
     cursor: Option<u32>,
+    flags: u64,
     ended: bool,
     keys: Vec<K>,
     values: Vec<V>,
@@ -72,7 +75,7 @@ impl<'m, K: Plain + Default, V: Plain + Default> Batches<'m, K, V> {
     ///
     /// The map must have keys of type `K` and values of type `V`; its constructors in aya have checked that.
     pub(crate) fn new(map: BorrowedFd<'m>, rows: usize) -> Self {
-        Self { map, cursor: None, ended: false, keys: vec![K::default(); rows], values: vec![V::default(); rows] }
+        Self { map, cursor: None, flags: 0, ended: false, keys: vec![K::default(); rows], values: vec![V::default(); rows] }
     }
 
     /// Rows of an array from the one at `index`.
@@ -83,6 +86,12 @@ impl<'m, K: Plain + Default, V: Plain + Default> Batches<'m, K, V> {
     /// Rows of a hash map from where another reader stopped, see [`Batches::bucket`]; 0: from the first one.
     pub(crate) fn starting_in(self, bucket: u32) -> Self {
         Self { cursor: (bucket > 0).then_some(bucket), ..self }
+    }
+
+    /// Each row is read while no BPF program has its lock.
+    pub(crate) fn locked(self) -> Self {
+        const LOCK: u64 = 1 << 2;
+        Self { flags: LOCK, ..self }
     }
 
     /// Of a hash map, where the next rows begin; none if there are none.
@@ -118,7 +127,7 @@ impl<'m, K: Plain + Default, V: Plain + Default> Batches<'m, K, V> {
             values: self.values.as_mut_ptr() as u64,
             count: self.keys.len() as u32,
             map_fd: self.map.as_raw_fd(),
-            elem_flags: 0,
+            elem_flags: self.flags,
             flags: 0,
         };
         // SAFETY: `keys` and `values` have room for `count` plain rows, the cursors are 32 bits wide as arrays and hash
@@ -177,19 +186,92 @@ struct LinkCreateAttr {
 ///
 /// aya takes the link's name, which may belong to another link by the time it is looked up.
 pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> io::Result<OwnedFd> {
-    const TCX_INGRESS: u32 = 46;
-    const TCX_EGRESS: u32 = 47;
     const BEFORE_ALL: u32 = 1 << 3;
     const AFTER_ALL: u32 = 1 << 4;
-    let (attach_type, flags) = match direction {
-        Direction::Ingress => (TCX_INGRESS, BEFORE_ALL),
-        Direction::Egress => (TCX_EGRESS, AFTER_ALL),
+    let attach_type = tcx_attach_type(direction);
+    let flags = match direction {
+        Direction::Ingress => BEFORE_ALL,
+        Direction::Egress => AFTER_ALL,
     };
     let prog_fd = program.as_raw_fd();
     let mut attr =
         LinkCreateAttr { prog_fd, target_ifindex: ifindex, attach_type, flags, relative_fd: 0, _pad: 0, expected_revision: 0 };
     // SAFETY: the structure is the member for this command and holds no pointer.
     unsafe { bpf_fd(command::LINK_CREATE, &mut attr) }
+}
+
+/// Values of `enum bpf_attach_type`.
+const fn tcx_attach_type(direction: Direction) -> u32 {
+    match direction {
+        Direction::Ingress => 46,
+        Direction::Egress => 47,
+    }
+}
+
+#[repr(C)]
+struct ProgQueryAttr {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    _pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// The numbers of the programs that tcx runs on a link; none where the kernel has no tcx.
+pub(crate) fn query_tcx(ifindex: u32, direction: Direction) -> io::Result<Vec<u32>> {
+    /// The kernel takes no more programs on a link.
+    const MOST: usize = 64;
+    let mut ids = vec![0_u32; MOST];
+    let mut attr = ProgQueryAttr {
+        target_ifindex: ifindex,
+        attach_type: tcx_attach_type(direction),
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        count: MOST as u32,
+        _pad: 0,
+        prog_attach_flags: 0,
+        link_ids: 0,
+        link_attach_flags: 0,
+        revision: 0,
+    };
+    // SAFETY: `ids` has room for `count` numbers and outlives the call; the other pointers are null, which the kernel takes
+    // as not asked for.
+    match unsafe { bpf(command::PROG_QUERY, &mut attr) } {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(Vec::new()),
+        other => drop(other?),
+    }
+    ids.truncate(attr.count as usize);
+    Ok(ids)
+}
+
+#[repr(C)]
+struct ObjInfoAttr<'a> {
+    bpf_fd: RawFd,
+    info_len: u32,
+    info: u64,
+    _borrowed: PhantomData<&'a [u32]>,
+}
+
+/// The number of a program.
+pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // The beginning of `struct bpf_prog_info`: type and id.
+    let mut info = [0_u32; 2];
+    let mut attr = ObjInfoAttr {
+        bpf_fd: program.as_raw_fd(),
+        info_len: size_of_val(&info) as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+        _borrowed: PhantomData,
+    };
+    // SAFETY: `info` has room for `info_len` bytes, which is all that the kernel writes, and outlives the call.
+    unsafe { bpf(command::OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info[1])
 }
 
 #[repr(C)]
@@ -236,10 +318,15 @@ pub(crate) fn run_classifier(instructions: &[u64], packet: &[u8]) -> io::Result<
     };
     // SAFETY: the instructions and the licence outlive the call, which only reads them.
     let program = unsafe { bpf_fd(command::PROG_LOAD, &mut load) }?;
+    run(program.as_fd(), packet)
+}
+
+/// Runs a loaded classifier once on `packet`, and gives what it returned.
+pub(crate) fn run<P: Plain>(program: BorrowedFd<'_>, packet: &[P]) -> io::Result<u32> {
     let mut run = TestRunAttr {
         prog_fd: program.as_raw_fd(),
         retval: 0,
-        data_size_in: packet.len() as u32,
+        data_size_in: size_of_val(packet) as u32,
         data_size_out: 0,
         data_in: packet.as_ptr() as u64,
         data_out: 0,

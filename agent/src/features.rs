@@ -1,7 +1,10 @@
 //! What this kernel offers beyond the oldest one that Viaduct runs on.
 
+use std::time::Duration;
+
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
+use nix::time::ClockId;
 use viaduct_common::Clock;
 
 use crate::bpf;
@@ -17,19 +20,64 @@ pub struct Features {
     pub l4_csum_ipv6_flag: u32,
     /// The cheapest clock.
     pub clock: Clock,
+    /// What it takes to tell the time by jiffies, where that is the clock.
+    pub jiffies: Option<Jiffies>,
+    /// Whether packets can be handed to the other end of a veth (Linux 5.10).
+    pub redirect_peer: bool,
+    /// Whether a route that is looked up for a packet must have room for it (Linux 5.12, which brought `bpf_check_mtu` as well).
+    pub route_has_room: bool,
 }
 
 impl Features {
     /// Asks the kernel. What it does not answer clearly counts as absent, which costs time and nothing else, save for
     /// the IPv6 flag: a kernel that has it accepts it whenever programs can be loaded at all.
     pub fn detect() -> Self {
+        let jiffies = Jiffies::measure();
         let coarse = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
         Self {
             l4_csum_ipv6_flag: if accepts_l4_csum_flag(L4_CSUM_IPV6) { L4_CSUM_IPV6 } else { 0 },
-            clock: if coarse.unwrap_or(false) { Clock::COARSE } else { Clock::PRECISE },
+            clock: match jiffies {
+                Some(_) => Clock::JIFFIES,
+                None if coarse.unwrap_or(false) => Clock::COARSE,
+                None => Clock::PRECISE,
+            },
+            jiffies,
+            redirect_peer: is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_peer).unwrap_or(false),
+            route_has_room: is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_check_mtu).unwrap_or(false),
         }
     }
 }
+
+/// How jiffies tell the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Jiffies {
+    /// How long one is, in nanoseconds.
+    pub length: u32,
+    /// What the monotonic clock is ahead of them, in nanoseconds; negative numbers wrap around.
+    pub offset: u64,
+}
+
+impl Jiffies {
+    /// Reads them beside the monotonic clock. `None` where programs can't read them (before Linux 5.6).
+    fn measure() -> Option<Self> {
+        // The coarse clocks move with each jiffy, and this is how far.
+        let length = Duration::from(ClockId::CLOCK_MONOTONIC_COARSE.res().ok()?).as_nanos() as u32;
+        let offset = count()?.wrapping_mul(length.into());
+        let now = Duration::from(ClockId::CLOCK_MONOTONIC.now().ok()?).as_nanos() as u64;
+        Some(Self { length, offset: now.wrapping_sub(offset) })
+    }
+}
+
+/// How many jiffies the kernel has counted.
+fn count() -> Option<u64> {
+    let half = |shift| bpf::run_classifier(&[call(JIFFIES64), shift_right(shift), EXIT], &[0; 64]).ok().map(u64::from);
+    // A program returns 32 bits. Should the lower half start over between the two, the upper one has changed afterwards.
+    let (high, low) = (half(32)?, half(0)?);
+    if half(32)? == high { Some(high << 32 | low) } else { None }
+}
+
+/// `bpf_jiffies64`.
+const JIFFIES64: i32 = 118;
 
 /// Whether `bpf_l4_csum_replace` takes `flag`. It refuses unknown flags when it is called, not when it is loaded.
 fn accepts_l4_csum_flag(flag: u32) -> bool {
@@ -59,6 +107,12 @@ const fn set_register(register: u8, value: i32) -> u64 {
     instruction(MOV64_IMMEDIATE, register, value)
 }
 
+/// `r0 >>= bits`.
+const fn shift_right(bits: i32) -> u64 {
+    const RSH64_IMMEDIATE: u8 = 0x77;
+    instruction(RSH64_IMMEDIATE, 0, bits)
+}
+
 /// Calls a helper function; its result is in `r0`.
 const fn call(function: i32) -> u64 {
     const CALL: u8 = 0x85;
@@ -70,6 +124,8 @@ const EXIT: u64 = instruction(0x95, 0, 0);
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     /// Needs root.
@@ -82,7 +138,17 @@ mod tests {
 
     /// Needs root.
     #[test]
-    fn this_kernel_has_a_coarse_clock() {
-        assert_eq!(Features::detect().clock, Clock::COARSE, "every kernel from 5.11 has it; does this test run as root?");
+    fn jiffies_tell_the_monotonic_time() {
+        let features = Features::detect();
+        assert_eq!(features.clock, Clock::JIFFIES, "every kernel from 5.6 has it; does this test run as root?");
+        let Jiffies { length, offset } = features.jiffies.expect("the clock says so");
+        let monotonic = || Duration::from(ClockId::CLOCK_MONOTONIC.now().expect("readable")).as_nanos() as u64;
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(30));
+            let before = monotonic();
+            let told = count().expect("readable").wrapping_mul(length.into()).wrapping_add(offset);
+            let span = before.saturating_sub(2 * u64::from(length))..=monotonic() + 2 * u64::from(length);
+            assert!(span.contains(&told), "jiffies tell {told}, and it is {span:?}");
+        }
     }
 }

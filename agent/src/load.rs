@@ -1,17 +1,19 @@
 //! The programs and their maps, from the object's bytes into the kernel.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::thread;
 
 use aya::maps::{MapData, MapError, ProgramArray};
 use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
-use viaduct_common::{Config, PROGRAMS, abi};
+use viaduct_common::{Config, FORGET, PROGRAMS, abi};
 
 use crate::config::{DATAPATH_TARGET, DatapathConfig};
 use crate::features::Features;
 use crate::store::StoreError;
-use crate::store::kernel::KernelStore;
+use crate::store::kernel::{DeliveryCounts, KernelFastPath, KernelStore};
 use crate::wire::Wire;
 
 /// The program for packets that come from a pod.
@@ -51,6 +53,10 @@ pub enum LoadError {
 pub struct Datapath {
     /// Its maps.
     pub store: KernelStore,
+    /// Those of the fast path.
+    pub fast_path: KernelFastPath,
+    /// How many packets took it.
+    pub deliveries: DeliveryCounts,
     /// Its programs.
     pub programs: Programs,
     /// What its programs log, where they do.
@@ -75,41 +81,57 @@ impl Datapath {
         let programs =
             Programs { from_pod: program_fd(&mut object, FROM_POD)?, to_pod: program_fd(&mut object, TO_POD)?, stages };
         let log = if config.trace { Some(EbpfLogger::init_with_logger(&mut object, TracingLog)?) } else { None };
-        Ok(Self { store: KernelStore::new(&mut object)?, programs, log })
+        let (fast_path, deliveries) = (KernelFastPath::new(&mut object)?, DeliveryCounts::new(&mut object)?);
+        Ok(Self { store: KernelStore::new(&mut object, config.limits.services)?, fast_path, deliveries, programs, log })
     }
 }
 
 /// Makes the maps and hands the programs their read-only settings.
 pub fn load_object(object: &[u8], config: &DatapathConfig, features: Features) -> Result<Ebpf, EbpfError> {
     let limits = config.limits;
+    let flow_buckets = abi::flow_buckets(limits.flows);
+    let cpus = nr_cpus().map_err(|(path, error)| EbpfError::FileError { path: path.into(), error })? as u32;
+    let (service_counters, backend_counters) = limits.counter_rows(cpus);
     let settings = Wire(Config {
+        jiffies_offset: features.jiffies.map_or(0, |jiffies| jiffies.offset),
+        jiffy: features.jiffies.map_or(0, |jiffies| jiffies.length),
         hash_seed: config.hash_seed,
-        filter_mask: limits.filter_words() - 1,
         l4_csum_ipv6_flag: features.l4_csum_ipv6_flag,
         clock: features.clock,
+        flow_seed: unpredictable(),
+        flow_buckets,
         lifetimes: config.lifetimes,
+        service_counters,
+        backend_counters,
+        fast_path: u32::from(config.fast_path),
     });
-    // Rows 0 of services and backends are never used; a connection has two rows in its map of flows, and a row of SLOTS has two slots; counters of backends are there
-    // for each CPU, so not for more of them than the default.
+    // Row 0 of the backends is never used, and a row of SLOTS has two slots.
     let entries = [
         (abi::FILTERS, limits.filter_words()),
         (abi::FRONTENDS, limits.frontends),
         (abi::SLOTS, limits.slots.div_ceil(2)),
         (abi::BACKENDS, limits.backends + 1),
-        (abi::BACKEND_COUNTERS, abi::BACKEND_COUNTERS.entries.min(limits.backends + 1)),
+        (abi::BACKEND_COUNTERS, backend_counters.0 * cpus),
         (abi::ENDPOINTS, limits.backends),
         (abi::AFFINITY, limits.affinities),
-        (abi::FLOWS, limits.flows * 2),
+        (abi::FLOWS, flow_buckets),
         (abi::FLOWS_V6, limits.flows * 2),
-        (abi::SERVICE_COUNTERS, limits.services + 1),
+        (abi::SERVICE_COUNTERS, service_counters.0 * cpus),
     ];
     let log_level = log_level(config.trace);
     let mut loader = EbpfLoader::new();
+    // aya has read what the kernel's types are, 13 MiB, and the programs name none of them.
+    loader.btf(None);
     loader.override_global("CONFIG", &settings, true).override_global(aya_log::LEVEL, &log_level, true);
     for (map, entries) in entries {
         loader.map_max_entries(map.name, entries);
     }
     loader.load(object)
+}
+
+/// A number that nobody can guess; the standard library seeds its own tables with such.
+fn unpredictable() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }
 
 /// The level that the verifier prunes by: logging that is off is not in the program at all.
@@ -123,7 +145,11 @@ pub fn load_programs(object: &mut Ebpf) -> Result<ProgramArray<MapData>, LoadErr
     let mut stages = ProgramArray::try_from(stages).map_err(LoadError::Stage)?;
     // The verifier is most of the agent's start, and looks at each program on its own.
     thread::scope(|scope| {
-        let loading: Vec<_> = object.programs_mut().map(|(name, program)| scope.spawn(|| load_program(name, program))).collect();
+        let loading: Vec<_> = object
+            .programs_mut()
+            .filter(|(name, _)| *name != FORGET)
+            .map(|(name, program)| scope.spawn(|| load_program(name, program)))
+            .collect();
         loading.into_iter().try_for_each(|program| program.join().expect("loading does not panic"))
     })?;
     for program in PROGRAMS {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use viaduct::config::{Cli, Command, Config, Options};
-use viaduct::{allocator, logging, run};
+use viaduct::config::{Cli, Command, Config, Options, StatusOptions};
+use viaduct::{allocator, logging, run, status};
 
 /// What clap, too, exits with when the command line is not usable.
 const USAGE: u8 = 2;
@@ -14,8 +14,10 @@ const THREADS: usize = 2;
 
 fn main() -> ExitCode {
     allocator::stay_small();
-    let Command::Run(options) = Cli::parse().command;
-    run_agent(*options)
+    match Cli::parse().command {
+        Command::Run(options) => run_agent(*options),
+        Command::Status(options) => tell_status(&options),
+    }
 }
 
 fn run_agent(options: Options) -> ExitCode {
@@ -31,6 +33,16 @@ fn run_agent(options: Options) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell_status(options: &StatusOptions) -> ExitCode {
+    match status::tell(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -25,6 +25,17 @@ pub struct PodLinksProgress {
     pub failing: usize,
 }
 
+/// Which links lead to pods.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct PodLinkSet {
+    /// The links that were there at the start are among them.
+    pub is_complete: bool,
+    /// All of them.
+    pub all: BTreeSet<u32>,
+    /// Those with programs.
+    pub attached: BTreeSet<u32>,
+}
+
 /// Keeps the programs on all pod links.
 pub struct PodLinks {
     attacher: Attacher,
@@ -34,17 +45,30 @@ pub struct PodLinks {
     failing: BTreeSet<u32>,
     listed: bool,
     progress: watch::Sender<PodLinksProgress>,
+    links: watch::Sender<PodLinkSet>,
 }
 
 impl PodLinks {
     /// No link is known yet.
     pub fn new(attacher: Attacher) -> Self {
-        Self { attacher, names: BTreeMap::new(), failing: BTreeSet::new(), listed: false, progress: watch::Sender::default() }
+        Self {
+            attacher,
+            names: BTreeMap::new(),
+            failing: BTreeSet::new(),
+            listed: false,
+            progress: watch::Sender::default(),
+            links: watch::Sender::default(),
+        }
     }
 
     /// How pod links stand, now and later.
     pub fn progress(&self) -> watch::Receiver<PodLinksProgress> {
         self.progress.subscribe()
+    }
+
+    /// Which links lead to pods, now and later.
+    pub fn links(&self) -> watch::Receiver<PodLinkSet> {
+        self.links.subscribe()
     }
 
     /// Follows `events` until they end, and then takes the programs off every link.
@@ -59,11 +83,21 @@ impl PodLinks {
                 },
                 _ = check.tick() => self.check().await,
             }
-            let attached = self.attacher.count();
-            let progress = PodLinksProgress { listed: self.listed, attached, failing: self.failing.len() };
-            self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
+            self.tell();
         }
         self.attacher.detach_all().await;
+    }
+
+    fn tell(&self) {
+        let progress = PodLinksProgress { listed: self.listed, attached: self.attacher.count(), failing: self.failing.len() };
+        self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
+        let (all, attached) = (self.names.keys().copied().collect(), self.attacher.links().collect());
+        let links = PodLinkSet { is_complete: self.listed, all, attached };
+        self.links.send_if_modified(|known| {
+            let changed = *known != links;
+            *known = links;
+            changed
+        });
     }
 
     async fn take(&mut self, event: LinkEvent) {

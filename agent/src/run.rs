@@ -1,7 +1,7 @@
 //! The parts of the agent put together: a source feeds the loop, the loop writes maps, links are followed beside it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -13,14 +13,18 @@ use tracing::{debug, info};
 
 use crate::attach::{AttachError, Attacher};
 use crate::config::{Config, Source};
+use crate::fast_path::observe::Observer;
+use crate::fast_path::{self, Driver, Report, Wish};
 use crate::features::Features;
 use crate::load::{Datapath, DatapathLog, LoadError};
 use crate::manifests::{ManifestError, Manifests};
-use crate::metrics::{self, Metrics, SyncMetrics};
+use crate::metrics::{self, FastPathMetrics, FastPathPackets, Metrics, Pages, SyncMetrics};
 use crate::model::Event;
 use crate::observer::Told;
 use crate::pod_links::{PodLinks, PodLinksProgress};
 use crate::preflight::{self, Folder, PreflightError};
+use crate::status;
+use crate::store::kernel::{KernelFastPath, KernelStore, PacketCounts};
 use crate::store::{MapStore as _, StoreError};
 use crate::sync::{Progress, Settings, Sync};
 use crate::watch::{self, ClientError, ClientOptions, Notices, Recorder, Timing};
@@ -53,6 +57,9 @@ pub enum RunError {
     /// The maps can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The kernel can't be asked what there is on this node.
+    #[error("cannot ask the kernel about programs and links")]
+    Kernel(#[source] io::Error),
     /// Signals can't be waited for.
     #[error("cannot wait for signals")]
     Signal(#[from] io::Error),
@@ -79,7 +86,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let features = Features::detect();
     debug!(bpffs = %folder.path().display(), ?features, "what was found at start");
     let datapath = Datapath::load(object, &config.datapath, features)?;
-    let parts = Parts::start(&config, Inputs { source_events, notices, metrics }, datapath, feeders)?;
+    let wish = Wish {
+        mode: config.fast_path,
+        uplinks: config.uplinks.clone(),
+        can_redirect: features.redirect_peer,
+        route_has_room: features.route_has_room,
+    };
+    let parts = Parts::start(&config, Inputs { source_events, notices, metrics, wish, started }, datapath, feeders)?;
     let ended = parts.work(started).await;
     info!("viaduct has ended");
     ended
@@ -113,6 +126,8 @@ struct Inputs {
     source_events: mpsc::Receiver<Vec<Event>>,
     notices: Option<Notices>,
     metrics: Metrics,
+    wish: Wish,
+    started: Instant,
 }
 
 /// The agent at work. Each part ends when the one that feeds it does.
@@ -123,29 +138,41 @@ struct Parts {
     links: JoinHandle<()>,
     progress: Receiver<Progress>,
     links_progress: Receiver<PodLinksProgress>,
+    /// When everything was served for the first time.
+    ready: Arc<OnceLock<Instant>>,
 }
 
 impl Parts {
     fn start(config: &Config, inputs: Inputs, datapath: Datapath, mut feeders: JoinSet<()>) -> Result<Self, RunError> {
-        let Inputs { source_events, notices, metrics } = inputs;
+        let Inputs { source_events, notices, metrics, wish, started } = inputs;
         let attacher = Attacher::new(datapath.programs, config.attach)?;
+        let observer = Observer::new(attacher.program_ids().map_err(RunError::Kernel)?).map_err(RunError::Kernel)?;
         info!(attach = %attacher.how(), "the eBPF programs are loaded");
-        let settings = Settings { lifetimes: config.datapath.lifetimes, ..Settings::default() };
         let counts = datapath.store.packet_counts();
         metrics.sync.show_capacities(datapath.store.capacities());
         let told = Told::new(metrics.sync.clone(), notices);
-        let mut sync = Sync::new(datapath.store, settings)?.on_node(&config.node_name).with_observer(Box::new(told));
+        let mut sync = start_sync(config, datapath.store)?.with_observer(Box::new(told));
         let progress = sync.progress();
         feeders.spawn(show(metrics.sync.clone(), progress.clone()));
-        let metrics = metrics.with_datapath(metrics::Datapath::new(move || counts.read()));
-        feeders.spawn(metrics::serve(config.metrics_bind, Arc::new(metrics)));
         let pod_links = PodLinks::new(attacher);
         let links_progress = pod_links.progress();
+        let around = fast_path::Inputs { links: pod_links.links(), policies: sync.policies() };
+        let driver = Driver::new(wish, datapath.fast_path, observer);
+        let fast_path = start_fast_path(driver, around, &metrics.fast_path, &mut feeders);
+        let ready = Arc::default();
+        let status = status::Source {
+            node: config.node_name.clone(),
+            started,
+            ready: Arc::clone(&ready),
+            progress: progress.clone(),
+            links: links_progress.clone(),
+            fast_path,
+            deliveries: datapath.deliveries,
+        };
+        feeders.spawn(metrics::serve(config.metrics_bind, Arc::new(pages(metrics, status, counts))));
         let (found, found_links) = mpsc::channel(QUEUE);
         feeders.spawn(links::monitor::follow(config.pod_links.clone(), found));
-        if let Some(log) = datapath.log {
-            feeders.spawn(pass_on(log));
-        }
+        feeders.spawn(pass_on(datapath.log));
         let runtime = Handle::current();
         Ok(Self {
             feeders,
@@ -154,6 +181,7 @@ impl Parts {
             links: tokio::spawn(pod_links.serve(found_links)),
             progress,
             links_progress,
+            ready,
         })
     }
 
@@ -168,7 +196,7 @@ impl Parts {
             _ = hangup.recv() => None,
             result = &mut self.sync => Some(result),
             result = &mut self.links => Some(result),
-            never = announce(started, self.progress.clone(), self.links_progress.clone()) => match never {},
+            never = announce(started, &self.ready, self.progress.clone(), self.links_progress.clone()) => match never {},
         };
         info!("viaduct is ending");
         self.feeders.shutdown().await;
@@ -185,9 +213,36 @@ impl Parts {
     }
 }
 
+/// The loop over `store`.
+fn start_sync(config: &Config, store: KernelStore) -> Result<Sync<KernelStore>, StoreError> {
+    let settings = Settings { lifetimes: config.datapath.lifetimes, ..Settings::default() };
+    Ok(Sync::new(store, settings)?.on_node(&config.node_name))
+}
+
+/// What can be read of the agent.
+fn pages(metrics: Metrics, status: status::Source, counts: PacketCounts) -> Pages {
+    let packets = FastPathPackets(status.deliveries.clone());
+    let metrics = metrics.with_datapath(metrics::Datapath::new(move || counts.read())).with_fast_path(packets);
+    Pages { metrics, status: Box::new(move || status.json()) }
+}
+
+/// Lets `driver` work; how the fast path stands then.
+fn start_fast_path(
+    driver: Driver<KernelFastPath>,
+    around: fast_path::Inputs,
+    metrics: &FastPathMetrics,
+    feeders: &mut JoinSet<()>,
+) -> Receiver<Report> {
+    let report = driver.report();
+    feeders.spawn(show_fast_path(metrics.clone(), report.clone()));
+    feeders.spawn(driver.run(around));
+    report
+}
+
 /// Says once that everything that was there at the start is served.
 async fn announce(
     started: Instant,
+    first_ready: &OnceLock<Instant>,
     mut progress: Receiver<Progress>,
     mut links: Receiver<PodLinksProgress>,
 ) -> std::convert::Infallible {
@@ -197,6 +252,7 @@ async fn announce(
         Some((services, links))
     };
     if let Some((services, links)) = ready.await {
+        first_ready.get_or_init(Instant::now);
         let after = started.elapsed();
         info!(services, links, ?after, "viaduct is ready: {services} services, {links} pod links");
     }
@@ -213,8 +269,19 @@ async fn show(metrics: SyncMetrics, mut progress: Receiver<Progress>) {
     }
 }
 
-/// Passes on what the programs log.
-async fn pass_on(mut log: DatapathLog) {
+/// The same for the fast path.
+async fn show_fast_path(metrics: FastPathMetrics, mut report: Receiver<Report>) {
+    loop {
+        metrics.show(&report.borrow_and_update());
+        if report.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes on what the programs log, if they do.
+async fn pass_on(log: Option<DatapathLog>) {
+    let Some(mut log) = log else { return };
     // A pause rather than readiness: at a message per packet there is always something to read.
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     loop {

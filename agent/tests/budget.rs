@@ -12,7 +12,8 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Deserialize;
 use viaduct::load::load_programs;
-use viaduct_common::{PROGRAMS, abi};
+use viaduct::wire::Wire;
+use viaduct_common::{Config, PROGRAMS, abi};
 
 const FILE: &str = "probe-ebpf/budget.toml";
 const BUDGET: &str = include_str!("../../probe-ebpf/budget.toml");
@@ -116,7 +117,9 @@ fn largest_frame(log: &str) -> Result<u32> {
 fn load_maps() -> Result<Ebpf> {
     let object = viaduct::object::embedded().context("an agent without its eBPF object; run `cargo xtask build`")?;
     let mut loader = EbpfLoader::new();
+    let config = Wire(Config { fast_path: 1, ..Config::DEFAULT });
     loader.verifier_log_level(VerifierLogLevel::STATS).override_global(aya_log::LEVEL, &0_u8, true);
+    loader.override_global("CONFIG", &config, true);
     for map in abi::MAPS {
         loader.map_max_entries(map.name, map.entries.min(64));
     }

@@ -1,7 +1,7 @@
 //! What the agent sets before the programs are loaded: read-only data that the verifier folds into the code.
 
-use crate::FlowState;
 use crate::plain::plain;
+use crate::{CounterRows, FlowState, abi};
 
 /// A moment or a span in units of 2^30 nanoseconds (about 1.07 s) of the monotonic clock.
 ///
@@ -90,33 +90,54 @@ impl Clock {
     pub const COARSE: Self = Self(1);
     /// The packet's own time stamp: tests set it through `BPF_PROG_TEST_RUN`.
     pub const PACKET: Self = Self(2);
+    /// `bpf_jiffies64`: as exact as the coarse clock, and the kernel makes one load of the call. Only whoever knows how long a
+    /// jiffy is can use it, see [`Config::jiffy`].
+    pub const JIFFIES: Self = Self(3);
 }
 
 /// The programs' read-only global `CONFIG`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
+    /// What the monotonic clock is ahead of the jiffies, in nanoseconds; negative numbers wrap around.
+    pub jiffies_offset: u64,
+    /// Length of a jiffy in nanoseconds. Jiffies are counted by the monotonic clock, so the two never drift apart.
+    pub jiffy: u32,
     /// Seeds the choice of slots. The same on every start, or rebuilt flows would change their backends.
     pub hash_seed: u32,
-    /// Rows of `FILTERS`, less one; the number of rows is a power of two.
-    pub filter_mask: u32,
     /// Extra flag for `bpf_l4_csum_replace` on IPv6 (`BPF_F_IPV6`, 1 << 7), or 0 on a kernel that lacks it.
     pub l4_csum_ipv6_flag: u32,
     /// The clock.
     pub clock: Clock,
+    /// Seeds the places in the table of flows: a number that pods don't know.
+    pub flow_seed: u32,
+    /// Buckets of `FLOWS`.
+    pub flow_buckets: u32,
     /// Lifetimes of flows.
     pub lifetimes: Lifetimes,
+    /// Rows of `SERVICE_COUNTERS`.
+    pub service_counters: CounterRows,
+    /// Rows of `BACKEND_COUNTERS`.
+    pub backend_counters: CounterRows,
+    /// 1 if packets may be handed over as `FAST_PATHS` says; 0 takes the code for it out of the programs.
+    pub fast_path: u32,
 }
-plain!(Config, 36, [u32, u32, u32, Clock, Lifetimes]);
+plain!(Config, 64, [u64, u32, u32, u32, Clock, u32, u32, Lifetimes, CounterRows, CounterRows, u32]);
 
 impl Config {
     /// What the object holds when nobody sets anything.
     pub const DEFAULT: Self = Self {
+        jiffies_offset: 0,
+        jiffy: 0,
         hash_seed: 0x5649_4144,
-        filter_mask: crate::abi::FILTER_WORDS - 1,
         l4_csum_ipv6_flag: 0,
         clock: Clock::PRECISE,
+        flow_seed: 0,
+        flow_buckets: abi::FLOWS.entries,
         lifetimes: Lifetimes::DEFAULT,
+        service_counters: CounterRows(abi::SERVICE_COUNTERS.entries),
+        backend_counters: CounterRows(abi::BACKEND_COUNTERS.entries),
+        fast_path: 0,
     };
 }
 

@@ -1,7 +1,10 @@
-//! The filter that lets foreign packets go after one array look-up.
+//! The filter that lets foreign packets go after one look-up among its rows.
 //!
 //! Two bits per place: "some VIP has this hash" and "some backend has this hash". A bit that is not set proves that an
 //! address is neither; a bit that is set only asks for a real look-up, so a collision costs time and nothing else.
+//!
+//! The filter is as large as the cluster needs: the fewer rows, the more of them are in the near caches. It grows by
+//! writing its content a second time behind itself, and the mask then: before and after, no bit is missing.
 
 use crate::Ip;
 use crate::hash::mix_addr;

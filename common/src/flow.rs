@@ -33,6 +33,25 @@ impl<A: Ip> Tuple<A> {
         Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port }
     }
 
+    /// True if it is `other`; see [`FlowKey::is`].
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        self.differs(other) == 0
+    }
+
+    /// Bits that are not 0 if the tuples differ.
+    #[inline(always)]
+    fn differs(&self, other: &Self) -> u32 {
+        let ports = (self.src_port.bits() ^ other.src_port.bits()) | (self.dst_port.bits() ^ other.dst_port.bits());
+        let mut differs = u32::from(ports);
+        let mut word = 0;
+        while word < A::WORDS {
+            differs |= (self.src.word(word) ^ other.src.word(word)) | (self.dst.word(word) ^ other.dst.word(word));
+            word += 1;
+        }
+        differs
+    }
+
     /// The destination, for look-ups in `FRONTENDS` and `ENDPOINTS`.
     #[inline(always)]
     pub fn destination(&self, protocol: Protocol) -> L4Address {
@@ -87,6 +106,13 @@ impl<A: Ip> FlowKey<A> {
     #[inline(always)]
     pub const fn new(tuple: Tuple<A>, protocol: Protocol, hook: Hook) -> Self {
         Self { tuple, protocol, hook, _pad: 0 }
+    }
+
+    /// True if it is `other`. Written out, because a BPF program that holds a lock must not call a comparison of memory.
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        let rest = (self.protocol.0 ^ other.protocol.0) | (self.hook.0 ^ other.hook.0);
+        self.tuple.differs(&other.tuple) | u32::from(rest) == 0
     }
 
     /// The same key with addresses in another form.

@@ -1,6 +1,6 @@
 //! The one hash of the datapath: cheap on BPF, where there is no wide multiplication and no rotate.
 
-use crate::{Ip, Protocol, Tuple};
+use crate::{FlowKey, Ip, Protocol, Tuple};
 
 /// Mixes `value` so that each of its bits changes about half of the result's (the finaliser of splitmix64, Steele et al. 2014).
 #[inline(always)]
@@ -27,6 +27,16 @@ pub fn mix_tuple<A: Ip>(tuple: &Tuple<A>, protocol: Protocol, seed: u32) -> u32 
     let client = fold(tuple.src).wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(ports.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7));
     let hash = mix(client ^ u64::from(seed) << 32).wrapping_add(fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93));
     (mix(hash) >> 32) as u32
+}
+
+/// The hash that picks a flow's place in its table.
+#[inline(always)]
+pub(crate) fn mix_flow<A: Ip>(key: &FlowKey<A>, seed: u32) -> u64 {
+    let tuple = &key.tuple;
+    let ports = u64::from(tuple.src_port.bits()) << 32 | u64::from(tuple.dst_port.bits()) << 16;
+    let rest = (ports | u64::from(key.protocol.0) << 8 | u64::from(key.hook.0)) ^ u64::from(seed) << 24;
+    let hash = fold(tuple.src).wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(rest.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7));
+    mix(hash ^ fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
 
 /// Scales a 32-bit hash to `0..count` without division (Lemire 2016); `count` must not be 0.

@@ -26,6 +26,22 @@ pub struct Pod {
 }
 plain!(Pod, 40, [Addr, u32, u32, [u8; 6], [u8; 6], u32]);
 
+impl Pod {
+    /// The Ethernet addresses of a frame to the pod, as they lie in it: destination, source.
+    #[inline(always)]
+    pub const fn ethernet(&self) -> [u16; 6] {
+        let (to, from) = (self.destination, self.source);
+        [
+            u16::from_ne_bytes([to[0], to[1]]),
+            u16::from_ne_bytes([to[2], to[3]]),
+            u16::from_ne_bytes([to[4], to[5]]),
+            u16::from_ne_bytes([from[0], from[1]]),
+            u16::from_ne_bytes([from[2], from[3]]),
+            u16::from_ne_bytes([from[4], from[5]]),
+        ]
+    }
+}
+
 /// The two rows of `PODS` that an address may be in, the first one preferred.
 ///
 /// The agent leaves a pod out whose two rows are both taken: its packets go by the stack.
@@ -57,6 +73,21 @@ pub struct FastPath {
 }
 plain!(FastPath, 40, [u32, u32, [u32; FAST_UPLINKS]]);
 
+/// Where the fast path handed a packet: a row of `DELIVERIES`.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Delivery(pub u32);
+plain!(Delivery, 4, [u32]);
+
+impl Delivery {
+    /// To the link of a pod of this node.
+    pub const POD: Self = Self(0);
+    /// To a link to other nodes.
+    pub const NODE: Self = Self(1);
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::POD, Self::NODE];
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,8 +97,9 @@ mod tests {
         const ROWS: u32 = 1 << 12;
         let mut taken = [false; ROWS as usize];
         let mut left_out = 0;
-        for n in 0..1000 {
-            let PodPlaces(places) = PodPlaces::of(Addr::from(core::net::Ipv4Addr::new(10, 244, (n >> 8) as u8, n as u8)), ROWS);
+        for n in 0..1000_u16 {
+            let [high, low] = n.to_be_bytes();
+            let PodPlaces(places) = PodPlaces::of(Addr::from(core::net::Ipv4Addr::new(10, 244, high, low)), ROWS);
             match places.into_iter().find(|place| !taken[*place as usize]) {
                 Some(place) => taken[place as usize] = true,
                 None => left_out += 1,

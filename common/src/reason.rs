@@ -40,8 +40,6 @@ reasons! {
     TOO_MANY_HEADERS = 5, "too_many_extension_headers";
     /// Dropped: an IPv6 routing header with segments left names another destination than the packet's.
     SOURCE_ROUTED = 6, "source_routed";
-    /// Dropped: the flow table took no new entry.
-    FLOW_TABLE_FULL = 7, "flow_table_full";
     /// Dropped: no source port is free towards the backend.
     NO_FREE_PORT = 8, "no_free_source_port";
     /// Dropped: a slot or a backend row is empty. Never expected.
@@ -70,6 +68,8 @@ reasons! {
     STAGE_MISSING = 20, "stage_missing";
     /// Dropped: the address lies in a range for ClusterIPs, and no Service has it.
     UNALLOCATED = 21, "unallocated_cluster_ip";
+    /// Dropped: another CPU wrote to the same part of the flow table at the same moment. The packet will be sent again.
+    FLOW_CONTENDED = 22, "flow_contended";
 }
 
 /// Rows of `REASONS`: room for reasons to come.

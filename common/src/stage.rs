@@ -18,6 +18,10 @@ pub enum Stage {
     Icmp = 4,
     /// All other new flows, and refusals.
     Claim = 5,
+    /// Replies that the backend's link may hand to the client's.
+    Reply = 6,
+    /// What the stages that write rows have translated: to the fast path, where it may take it.
+    Handover = 7,
 }
 
 impl Stage {
@@ -36,7 +40,9 @@ impl Stage {
             2 => Self::Open,
             3 => Self::Control,
             4 => Self::Icmp,
-            _ => Self::Claim,
+            5 => Self::Claim,
+            6 => Self::Reply,
+            _ => Self::Handover,
         }
     }
 }
@@ -80,11 +86,16 @@ pub const PROGRAMS: &[Program] = &[
     Program::new("tc_from_pod_claim", Hook::FROM_POD, Stage::Claim),
     Program::new("tc_from_pod_control", Hook::FROM_POD, Stage::Control),
     Program::new("tc_from_pod_icmp", Hook::FROM_POD, Stage::Icmp),
+    Program::new("tc_from_pod_reply", Hook::FROM_POD, Stage::Reply),
+    Program::new("tc_from_pod_handover", Hook::FROM_POD, Stage::Handover),
     Program::new("tc_to_pod", Hook::TO_POD, Stage::Hot),
     Program::new("tc_to_pod_transport", Hook::TO_POD, Stage::Transport),
     Program::new("tc_to_pod_control", Hook::TO_POD, Stage::Control),
     Program::new("tc_to_pod_icmp", Hook::TO_POD, Stage::Icmp),
 ];
+
+/// The program that the agent runs to free rows of flows; it is attached nowhere.
+pub const FORGET: &str = "flows_forget";
 
 /// Entries of `STAGES`: room for the hooks to come.
 pub const STAGE_ENTRIES: u32 = 8 * STAGES_PER_HOOK;

@@ -14,14 +14,14 @@ use crate::open::{CHOSEN, Opening, choose, complete, welcome};
 use crate::packet::{ETHERNET, Packet};
 use crate::parse::{Network, Part, Segment};
 use crate::refuse;
-use crate::tables::{Env, Flows, Inserted};
+use crate::tables::{Env, Flows};
 use crate::verdict::{Outcome, Verdict};
 
 /// Decides about a TCP or UDP packet in any form, whether it has no living flow or one that must choose again.
 #[inline(always)]
 pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
+    let far = FarEnd::of::<F, T>(hook, &header, tables);
     let network = Network::<F>::parse(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let mut opening = Opening { segment, now: env.now(), vip: far.vip, affine: false };
@@ -48,15 +48,7 @@ fn decide<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &mut Opening
         return chosen;
     }
     complete(opening, &mut entry);
-    let direct = entry.flags.contains(FlowFlags::DIRECT);
-    let before = present(tables, env, opening);
-    let recorded = record(tables, env, opening, &mut entry);
-    if direct && recorded.verdict() == Verdict::Drop {
-        // A foreign packet is never dropped for lack of room in our tables.
-        return Outcome::PASS;
-    }
-    let moved = !direct && before != 0 && before != entry.backend.0;
-    if moved && recorded == TRANSLATE { Outcome::new(TRANSLATE.verdict(), Reason::FLOW_MOVED) } else { recorded }
+    record(tables, env, opening, &mut entry)
 }
 
 /// The packet starts over, and finds its flow.
@@ -74,90 +66,104 @@ const SPARE_PORTS: (u16, u32) = (61_000, 4_536);
 ///
 /// The reply's row goes first and only if its key is free: one tuple towards a backend belongs to one flow (promise 8).
 #[inline(never)]
-fn record<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &Opening<A>, entry: &mut FlowEntry<A>) -> Outcome {
-    let segment = &opening.segment;
+fn record<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &mut Opening<A>, entry: &mut FlowEntry<A>) -> Outcome {
     let bound = !entry.flags.contains(FlowFlags::DIRECT);
-    let mut reason = if bound && !segment.begins() { Reason::FLOW_REBUILT } else { Reason(0) };
-    let mut key = segment.key;
-    flow::flip(&mut key, entry);
-    let mut claimed = claim(tables, env, &key, entry, opening.now);
+    let begins = opening.segment.begins();
+    let mut reason = if bound && !begins { Reason::FLOW_REBUILT } else { Reason(0) };
+    let seed = mix_tuple(&opening.segment.key.tuple, opening.segment.key.protocol, env.hash_seed());
+    // Turned round in place: the stack has no room for copies.
+    let key = &mut opening.segment.key;
+    flow::flip(key, entry);
+    let mut standing = standing(tables, env, key, entry, opening.now);
     // In mid-stream a changed port would break a direct connection that worked so far.
-    if claimed == Claimed::Taken && (bound || segment.begins()) {
+    if standing == Standing::Taken && (bound || begins) {
         reason = Reason::PORT_CHANGED;
         for attempt in 0..ATTEMPTS {
             // The reply's destination is what the backend sees as the source.
-            key.tuple.dst_port = spare_port(env, segment, attempt);
+            key.tuple.dst_port = spare_port(seed, attempt);
             entry.port_delta = checksum::port_delta(&key.tuple, &entry.new);
-            claimed = claim(tables, env, &key, entry, opening.now);
-            if claimed != Claimed::Taken {
+            standing = self::standing(tables, env, key, entry, opening.now);
+            if standing != Standing::Taken {
                 break;
             }
         }
     }
-    flow::flip(&mut key, entry);
-    match claimed {
-        Claimed::Taken => return Outcome::drop(Reason::NO_FREE_PORT),
-        Claimed::Full => return Outcome::drop(Reason::FLOW_TABLE_FULL),
-        Claimed::Fresh if bound && segment.begins() => welcome(tables, env, opening, entry),
-        _ => {}
+    let known = tables.blur(standing as u32 | u32::from(reason.0) << 8);
+    let (standing, mut reason) = (known as u8, Reason((known >> 8) as u8));
+    if standing == Standing::Taken as u8 {
+        return refused(bound, Reason::NO_FREE_PORT);
     }
-    if tables.set_flow(&key, entry) {
-        return Outcome::new(TRANSLATE.verdict(), reason);
+    let is_free = standing == Standing::Free as u8;
+    let claimed = if is_free { tables.insert_flow(key, entry) } else { tables.set_flow(key, entry) };
+    if !claimed {
+        return refused(bound, Reason::FLOW_CONTENDED);
     }
-    flow::flip(&mut key, entry);
-    tables.remove_flow(&key);
-    flow::flip(&mut key, entry);
-    Outcome::drop(Reason::FLOW_TABLE_FULL)
+    flow::flip(key, entry);
+    let before = present(tables, env, key, opening.now);
+    if bound && before != 0 && before != entry.backend.0 && reason == Reason(0) {
+        reason = Reason::FLOW_MOVED;
+    }
+    // Should this one fail, the answer brings it.
+    tables.set_flow(key, entry);
+    if standing != Standing::Ours as u8 && bound && begins {
+        welcome(tables, env, opening, entry);
+    }
+    Outcome::new(TRANSLATE.verdict(), reason)
+}
+
+/// A flow whose tuple can't be had. A foreign packet is never dropped because our tables have no place for it.
+#[inline(always)]
+const fn refused(bound: bool, reason: Reason) -> Outcome {
+    if bound { Outcome::drop(reason) } else { Outcome::PASS }
 }
 
 /// The backend that a living flow with this tuple has; 0 if there is none.
 #[inline(never)]
-fn present<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &Opening<A>) -> u32 {
-    let Some(old) = tables.flow(&opening.segment.key) else { return 0 };
-    let lives = is_alive(env, &old, opening.now) && old.state != FlowState::TCP_CLOSING;
+fn present<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, now: Tick) -> u32 {
+    let mut old = FlowEntry::default();
+    if !tables.flow(key, &mut old) {
+        return 0;
+    }
+    let lives = is_alive(env, &old, now) && old.state != FlowState::TCP_CLOSING;
     if lives && flow::is_bound(&old) { old.backend.0 } else { 0 }
 }
 
 /// A source port for a flow whose own is taken; another one for each attempt.
 #[inline(always)]
-fn spare_port<A: Ip, E: Env>(env: &E, segment: &Segment<A>, attempt: u32) -> Port {
-    let start = mix_tuple(&segment.key.tuple, segment.key.protocol, env.hash_seed());
-    let hash = (mix(u64::from(start) << 8 | u64::from(attempt)) >> 32) as u32;
+fn spare_port(seed: u32, attempt: u32) -> Port {
+    let hash = (mix(u64::from(seed) << 8 | u64::from(attempt)) >> 32) as u32;
     Port::new(SPARE_PORTS.0 + scale(hash, SPARE_PORTS.1) as u16)
 }
 
-/// What became of the reply's row.
+/// Whose the reply's row is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-enum Claimed {
-    /// It is there now.
-    Fresh,
-    /// It was there, and is written anew.
-    Again,
-    /// Another flow has its key.
+enum Standing {
+    /// Nobody's.
+    Free,
+    /// Left by this very tuple, whose connection goes on.
+    Ours,
+    /// That of a connection that has ended, or whose client went without saying goodbye, or of a flow that has expired.
+    Over,
+    /// Another flow's.
     Taken,
-    /// There is no room.
-    Full,
 }
 
-/// Writes the reply's row, if its key is free, left by this very tuple, or expired.
+/// Whose the row of `key` is, which is to become `reply`.
 #[inline(never)]
-fn claim<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, reply: &FlowEntry<A>, now: Tick) -> Claimed {
-    match tables.insert_flow(key, reply) {
-        Inserted::Yes => return Claimed::Fresh,
-        Inserted::Full => return Claimed::Full,
-        Inserted::Exists => {}
+fn standing<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, reply: &FlowEntry<A>, now: Tick) -> Standing {
+    let mut holder = FlowEntry::default();
+    if !tables.flow(key, &mut holder) {
+        return Standing::Free;
     }
-    let Some(holder) = tables.flow(key) else { return Claimed::Taken };
-    let alive = is_alive(env, &holder, now);
-    if holder.new != reply.new && alive {
-        return Claimed::Taken;
+    if !is_alive(env, &holder, now) {
+        return Standing::Over;
     }
-    if !tables.set_flow(key, reply) {
-        return Claimed::Full;
+    if holder.new != reply.new {
+        return Standing::Taken;
     }
-    // A connection that has ended, or whose client went without saying goodbye, may begin anew with the same tuple.
+    // It may begin anew with the same tuple.
     let anew =
         holder.state == FlowState::TCP_CLOSING || holder.state == FlowState::TCP_ESTABLISHED && reply.state == FlowState::TCP_NEW;
-    if alive && !anew { Claimed::Again } else { Claimed::Fresh }
+    if anew { Standing::Over } else { Standing::Ours }
 }

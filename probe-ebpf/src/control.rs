@@ -17,7 +17,7 @@ use crate::verdict::Outcome;
 #[inline(always)]
 pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
+    let far = FarEnd::of::<F, T>(hook, &header, tables);
     let network = Network::<F>::parse(packet, ETHERNET, header);
     // From here on a VIP is one for certain: what is addressed to it goes nowhere else.
     let vip = far.vip && flow::is_vip(tables, F::dst(&header).mapped());

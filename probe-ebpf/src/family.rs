@@ -28,6 +28,10 @@ pub trait Family: Copy + 'static {
     fn dst(header: &Self::Header) -> Self::Ip;
     /// What follows the fixed header: a protocol, or the first extension header.
     fn next(header: &Self::Header) -> Protocol;
+    /// Time to live, or hop limit.
+    fn hops(header: &Self::Header) -> u8;
+    /// Type of service; of IPv6 the first word, in network order, with traffic class and flow label.
+    fn class(header: &Self::Header) -> u32;
     /// True if the payload follows the fixed header at once, and is a whole datagram's.
     fn is_plain(header: &Self::Header) -> bool;
     /// Walks over options or extension headers from the header at `start` to the payload. Look at `fault` before the rest.
@@ -63,6 +67,8 @@ pub struct Rewrite<A> {
     pub dst: A,
     /// What the change of addresses adds to a sum.
     pub delta: u32,
+    /// Routers that the packet is past now: taken off its time to live.
+    pub hops: u8,
 }
 
 /// The time to live and hop limit of packets that the datapath makes.
@@ -92,6 +98,16 @@ impl Family for V4 {
     #[inline(always)]
     fn next(header: &Ipv4) -> Protocol {
         header.protocol
+    }
+
+    #[inline(always)]
+    fn hops(header: &Ipv4) -> u8 {
+        header.ttl
+    }
+
+    #[inline(always)]
+    fn class(header: &Ipv4) -> u32 {
+        u32::from(header.tos)
     }
 
     #[inline(always)]
@@ -137,9 +153,11 @@ impl Family for V4 {
         behind: &[u32; N],
     ) -> Result<(), Fault> {
         // From the time to live on, so that words stay aligned to each other.
-        let lead = u32::from_ne_bytes([old.ttl, old.protocol.0, 0, 0]);
-        let checksum = checksum::updated(old.checksum, new.delta).to_ne_bytes();
-        let lead = lead | u32::from_ne_bytes([0, 0, checksum[0], checksum[1]]);
+        let lead = |hops| u32::from_ne_bytes([old.ttl.wrapping_sub(hops), old.protocol.0, 0, 0]);
+        let sum = Sum::new().add(u32::from(!old.checksum)).add(new.delta);
+        let sum = if new.hops == 0 { sum } else { sum.remove(lead(0)).add(lead(new.hops)) };
+        let checksum = sum.field().to_ne_bytes();
+        let lead = lead(new.hops) | u32::from_ne_bytes([0, 0, checksum[0], checksum[1]]);
         packet.store(start + 8, &Words([lead, new.src, new.dst], *behind))
     }
 
@@ -239,6 +257,16 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn hops(header: &Ipv6) -> u8 {
+        header.hop_limit
+    }
+
+    #[inline(always)]
+    fn class(header: &Ipv6) -> u32 {
+        header.version_class_label
+    }
+
+    #[inline(always)]
     fn is_plain(header: &Ipv6) -> bool {
         header.version_class_label.to_ne_bytes()[0] >> 4 == 6 && !next::is_extension(header.next)
     }
@@ -272,12 +300,18 @@ impl Family for V6 {
     fn store_with<P: Packet, const N: usize>(
         packet: &mut P,
         start: u32,
-        _old: &Ipv6,
+        old: &Ipv6,
         new: &Rewrite<[u32; 4]>,
         behind: &[u32; N],
     ) -> Result<(), Fault> {
+        let [a, b] = old.payload_len.to_ne_bytes();
+        let lead = |hops| u32::from_ne_bytes([a, b, old.next.0, old.hop_limit.wrapping_sub(hops)]);
+        if new.hops != 0 {
+            // No header checksum makes up for it.
+            packet.update_sum(Sum::new().remove(lead(0)).add(lead(new.hops)).delta());
+        }
         let (src, dst) = (new.src, new.dst);
-        packet.store(start + 8, &Words([src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3]], *behind))
+        packet.store(start + 4, &Words([lead(new.hops), src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3]], *behind))
     }
 
     #[inline(always)]

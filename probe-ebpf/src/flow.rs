@@ -11,7 +11,7 @@ use crate::tables::{Env, Flows, Tables, Touched};
 /// True if the flow was seen recently enough.
 #[inline(always)]
 pub(crate) fn is_alive<A: Ip, E: Env>(env: &E, entry: &FlowEntry<A>, now: Tick) -> bool {
-    now.since(entry.seen) <= env.lifetime(entry.state).0
+    entry.seen == now || now.since(entry.seen) <= env.lifetime(entry.state).0
 }
 
 /// The state of `entry` after one more packet.
@@ -54,39 +54,43 @@ pub(crate) fn flip<A: Ip>(key: &mut FlowKey<A>, entry: &mut FlowEntry<A>) {
 }
 
 /// Notes that a packet of the flow went by. Rows are written only if the state changes or a tick has passed, and then both
-/// directions at once: they live and die together. False: the other direction's row is gone, see [`revive`].
+/// directions at once: they live and die together. The other direction's row is written anew where it was evicted, has
+/// expired, or was not written yet; not for a connection that is over.
+///
+/// Key and entry are turned round and back again: the stack has no room for copies.
 #[inline(never)]
 pub(crate) fn touch<A: Ip, T: Flows<A>, E: Env>(
     tables: &T,
     env: &E,
-    segment: &Segment<A>,
-    entry: &FlowEntry<A>,
+    segment: &mut Segment<A>,
+    entry: &mut FlowEntry<A>,
     now: Tick,
-) -> bool {
+) {
     let state = next_state(segment, entry);
     if state == entry.state && now == entry.seen {
-        return true;
+        return;
     }
-    tables.touch_flow(&segment.key, entry, state, now);
-    let mut key = segment.key;
-    key.tuple = entry.new.reversed();
-    key.hook = other_hook(segment.key.hook, entry.flags);
-    let mirrored = FlowEntry { new: segment.key.tuple.reversed(), ..*entry };
-    match tables.touch_flow(&key, &mirrored, state, now) {
-        Touched::Yes => true,
-        Touched::Absent => false,
+    entry.state = state;
+    entry.seen = now;
+    tables.touch_flow(&segment.key, entry);
+    flip(&mut segment.key, entry);
+    let is_free = match tables.touch_flow(&segment.key, entry) {
+        Touched::Yes => false,
+        Touched::Absent => true,
         // The client has used its port again, and the other row belongs to that flow: it is left alone while it lives.
-        Touched::Another => tables.flow(&key).is_some_and(|other| is_alive(env, &other, now)),
+        Touched::Another => !lives(tables, env, &segment.key, now),
+    };
+    if is_free && !segment.closes() {
+        tables.set_flow(&segment.key, entry);
     }
+    flip(&mut segment.key, entry);
 }
 
-/// Writes the other direction's row, which was evicted, has expired, or was not written yet.
+/// True if the row of `key` is that of a living flow.
 #[inline(never)]
-pub(crate) fn revive<A: Ip, T: Flows<A>>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) {
-    let mut key = segment.key;
-    let mut entry = FlowEntry { state: next_state(segment, entry), seen: now, ..*entry };
-    flip(&mut key, &mut entry);
-    tables.set_flow(&key, &entry);
+fn lives<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, now: Tick) -> bool {
+    let mut entry = FlowEntry::default();
+    tables.flow(key, &mut entry) && is_alive(env, &entry, now)
 }
 
 /// True for a row that was balanced to a backend: the client's row of a flow towards a VIP.

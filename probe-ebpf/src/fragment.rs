@@ -9,6 +9,7 @@ use crate::rewrite;
 use crate::send;
 use crate::tables::{Released, Tables};
 use crate::verdict::Outcome;
+use crate::way::Way;
 
 /// How long a row is believed: as long as Linux waits for the rest of a datagram (`ipfrag_time`, 30 s).
 const LIFETIME: Tick = Tick::from_seconds(30);
@@ -123,7 +124,7 @@ fn is_fresh(row: &FragmentEntry, now: Tick) -> bool {
 #[inline(always)]
 fn pass_on<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, network: &Network<F>, row: &FragmentEntry) -> Outcome {
     send::count(tables, row.service, row.backend, row.flags, packet.len());
-    let new = Rewrite { src: F::Ip::of(row.src), dst: F::Ip::of(row.dst), delta: row.address_delta };
+    let new = Rewrite { src: F::Ip::of(row.src), dst: F::Ip::of(row.dst), delta: row.address_delta, hops: 0 };
     let rewritten = rewrite::translate_addresses(packet, network, &new);
-    send::translated(packet, row.flags, rewritten)
+    send::translated(packet, row.flags, &Way::Stack, rewritten)
 }

@@ -7,9 +7,11 @@ use crate::family::Family;
 use crate::flow;
 use crate::packet::{ETHERNET, Packet};
 use crate::parse::{Network, Segment};
+use crate::reply;
 use crate::send;
 use crate::tables::{Env, Flows, Tables};
 use crate::verdict::Outcome;
+use crate::way::{self, Way};
 
 /// What the filter knows of a packet's far end: the destination of what a pod sends, the source of what it receives.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +25,9 @@ pub(crate) struct FarEnd {
 impl FarEnd {
     /// Looks into the filter.
     #[inline(always)]
-    pub(crate) fn of<F: Family, T: Tables, E: Env>(hook: Hook, header: &F::Header, tables: &T, env: &E) -> Self {
+    pub(crate) fn of<F: Family, T: Tables>(hook: Hook, header: &F::Header, tables: &T) -> Self {
         let addr = if hook == Hook::FROM_POD { F::dst(header) } else { F::src(header) };
-        let place = FilterPlace::of(addr, env.filter_mask());
+        let place = FilterPlace::of(addr, tables.filter_mask());
         let word = tables.filter(place.word);
         Self { vip: hook == Hook::FROM_POD && word.vips & place.bit != 0, backend: word.backends & place.bit != 0 }
     }
@@ -35,9 +37,13 @@ impl FarEnd {
 #[inline(always)]
 pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
+    let far = FarEnd::of::<F, T>(hook, &header, tables);
     let transport = matches!(F::next(&header), Protocol::TCP | Protocol::UDP);
+    let reply = !far.vip && reply::may_be::<F, T, E>(hook, &header, tables, env);
     if !far.vip && !far.backend {
+        if reply {
+            return Outcome::to(Stage::Reply);
+        }
         // ICMP errors about a pod's packets come from any router on the way.
         if hook == Hook::FROM_POD {
             return outward::<F, T>(&header, tables);
@@ -53,16 +59,21 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let network = Network::<F>::plain(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let now = env.now();
-    let Some(entry) = tables.flow(&segment.key).filter(|entry| flow::is_alive(env, entry, now)) else {
-        return if hook == Hook::FROM_POD { Outcome::to(Stage::Open) } else { Outcome::PASS };
-    };
+    let mut entry = FlowEntry::default();
+    if !tables.flow(&segment.key, &mut entry) || !flow::is_alive(env, &entry, now) {
+        let unknown = if reply { Stage::Reply } else { Stage::Open };
+        return if hook == Hook::FROM_POD { Outcome::to(unknown) } else { Outcome::PASS };
+    }
     if needs_care(tables, &segment, &entry, now) {
         return Outcome::to(Stage::Transport);
     }
     if entry.flags.contains(FlowFlags::DIRECT) && entry.port_delta == 0 {
         return Outcome::PASS;
     }
-    send::send(packet, tables, &network, &entry)
+    let straight = hook == Hook::FROM_POD && entry.flags.0 & (FlowFlags::DIRECT.0 | FlowFlags::HAIRPIN.0) == 0;
+    let way = if straight { Way::to_pod(packet, tables, env, &network, entry.new.dst) } else { Way::Stack };
+    let sent = send::send(packet, tables, &network, &entry, &way);
+    if straight && way::leads_to_nodes(tables, env) { send::handed_over(entry.flags, sent) } else { sent }
 }
 
 /// A pod's packet to an address that is no VIP: foreign, unless the address is one that only a Service could have.
@@ -73,7 +84,7 @@ pub(crate) fn outward<F: Family, T: Tables>(header: &F::Header, tables: &T) -> O
 
 /// True if the flow's rows must be written, or its backend may have to change.
 #[inline(always)]
-fn needs_care<A: Ip, T: Tables>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) -> bool {
+pub(crate) fn needs_care<A: Ip, T: Tables>(tables: &T, segment: &Segment<A>, entry: &FlowEntry<A>, now: Tick) -> bool {
     if flow::next_state(segment, entry) != entry.state || entry.seen != now {
         return true;
     }

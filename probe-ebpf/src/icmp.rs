@@ -11,8 +11,9 @@ use crate::packet::{Cover, ETHERNET, Fault, Packet};
 use crate::parse::{Network, Part};
 use crate::rewrite::checksum_offset;
 use crate::send;
-use crate::tables::{Env, Flows};
+use crate::tables::Flows;
 use crate::verdict::Outcome;
+use crate::way::Way;
 
 /// Length of the part of an error message before the quoted packet.
 const ERROR: u32 = 8;
@@ -65,14 +66,17 @@ impl<F: Family> Quote<F> {
 
 /// Translates an error about a packet of a flow.
 #[inline(always)]
-pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
+pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>>(hook: Hook, packet: &mut P, tables: &T) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
     let mut quote = Quote::<F> { network: Network::parse(packet, ETHERNET, header), key: FlowKey::default() };
     let message = quote.network.walk.payload;
     if !quote.read(hook, packet) {
-        return unknown::<F, P, T, E>(hook, packet, tables, env);
+        return unknown::<F, P, T>(hook, packet, tables);
     }
-    let Some(entry) = tables.flow(&quote.key) else { return unknown::<F, P, T, E>(hook, packet, tables, env) };
+    let mut entry = FlowEntry::default();
+    if !tables.flow(&quote.key, &mut entry) {
+        return unknown::<F, P, T>(hook, packet, tables);
+    }
     if !F::IS_V6 && packet.load::<Icmp>(message).is_some_and(|icmp| icmp.kind == REDIRECT) {
         return Outcome::drop(Reason::ICMP_REDIRECT);
     }
@@ -83,14 +87,14 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let mut change = 0;
     let rewritten = rewrite_quote(packet, &quote, &entry, &mut change)
         .and_then(|()| rewrite_message::<F, P>(packet, message, &quote.key, &entry, change));
-    send::translated(packet, entry.flags, rewritten)
+    send::translated(packet, entry.flags, &Way::Stack, rewritten)
 }
 
 /// An error about no flow that is known: what is addressed to a VIP itself must not go on untranslated.
 #[inline(never)]
-fn unknown<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &P, tables: &T, env: &E) -> Outcome {
+fn unknown<F: Family, P: Packet, T: Flows<F::Ip>>(hook: Hook, packet: &P, tables: &T) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let vip = FarEnd::of::<F, T, E>(hook, &header, tables, env).vip && flow::is_vip(tables, F::dst(&header).mapped());
+    let vip = FarEnd::of::<F, T>(hook, &header, tables).vip && flow::is_vip(tables, F::dst(&header).mapped());
     if vip { Outcome::drop(Reason::ICMP_WITHOUT_FLOW) } else { Outcome::PASS }
 }
 
@@ -109,7 +113,7 @@ fn rewrite_message<F: Family, P: Packet>(
     let src = if old_src == key.tuple.src { entry.new.src } else { old_src };
     let dst = if old_dst == key.tuple.dst { entry.new.dst } else { old_dst };
     let delta = Sum::new().add_addr(src).add_addr(dst).remove_addr(old_src).remove_addr(old_dst).delta();
-    F::store(packet, ETHERNET, &header, &Rewrite { src, dst, delta })?;
+    F::store(packet, ETHERNET, &header, &Rewrite { src, dst, delta, hops: 0 })?;
     let at = message + ICMP_CHECKSUM;
     packet.update_checksum(at, change, Cover { pseudo_header: false, ipv6: F::IS_V6, optional: false })?;
     if F::IS_V6 && delta != 0 {
@@ -151,7 +155,7 @@ fn rewrite_quote<F: Family, P: Packet>(
         packet,
         network.start,
         &network.header,
-        &Rewrite { src: entry.new.dst, dst: entry.new.src, delta: entry.address_delta },
+        &Rewrite { src: entry.new.dst, dst: entry.new.src, delta: entry.address_delta, hops: 0 },
     )?;
     packet.store(walk.payload, &Ports { src: entry.new.dst_port, dst: entry.new.src_port })?;
     *change = sum.delta();

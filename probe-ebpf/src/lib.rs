@@ -5,7 +5,7 @@
 //! Three seams separate it from its surroundings: [`Packet`] (an skb, an xdp buffer, or bytes in a test), [`Tables`] (BPF
 //! maps or hash maps) and [`Env`] (clock and configuration). IPv4 and IPv6 differ in [`Family`] alone.
 //!
-//! The work is cut into six [`Stage`]s. Each reads the packet anew and ends with a verdict or with the name of the next
+//! The work is cut into [`Stage`]s. Each reads the packet anew and ends with a verdict or with the name of the next
 //! stage. In the kernel a stage is a program of its own, reached by a tail call: so the first one, which is all that most
 //! packets need, stays small, and each has the 512 bytes of BPF stack for itself.
 #![cfg_attr(target_arch = "bpf", no_std)]
@@ -23,19 +23,21 @@ mod open;
 mod packet;
 mod parse;
 mod refuse;
+mod reply;
 mod rewrite;
 mod select;
 mod send;
 mod tables;
 mod transport;
 mod verdict;
+mod way;
 
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 
 pub use family::{Family, V4, V6};
-pub use packet::{Cover, ETHERNET, Fault, LAST_OFFSET, Packet};
-pub use tables::{Env, Flows, Inserted, Released, Tables, Touched};
+pub use packet::{Cover, ETHERNET, Fault, LAST_OFFSET, Packet, Route};
+pub use tables::{Env, Flows, Released, Tables, Touched};
 pub use verdict::{Outcome, Verdict};
 
 use viaduct_common::{Hook, Stage};
@@ -71,6 +73,8 @@ pub fn run_family<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(
         Stage::Open => open::process::<F, P, T, E>(hook, packet, tables, env),
         Stage::Claim => claim::process::<F, P, T, E>(hook, packet, tables, env),
         Stage::Control => control::process::<F, P, T, E>(hook, packet, tables, env),
-        Stage::Icmp => icmp::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Icmp => icmp::process::<F, P, T>(hook, packet, tables),
+        Stage::Reply => reply::process::<F, P, T, E>(hook, packet, tables, env),
+        Stage::Handover => way::process::<F, P, T, E>(packet, tables, env),
     }
 }

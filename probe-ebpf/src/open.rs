@@ -14,11 +14,12 @@ use crate::parse::{Network, Segment};
 use crate::refuse;
 use crate::select;
 use crate::send;
-use crate::tables::{Env, Flows, Inserted, Tables};
+use crate::tables::{Env, Flows, Tables};
 use crate::verdict::{Outcome, Verdict};
+use crate::way;
 
 /// A packet that is to begin a flow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Opening<A: Ip> {
     /// Its transport layer.
     pub(crate) segment: Segment<A>,
@@ -34,7 +35,7 @@ pub(crate) struct Opening<A: Ip> {
 #[inline(always)]
 pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
+    let far = FarEnd::of::<F, T>(hook, &header, tables);
     let network = Network::<F>::plain(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let mut opening = Opening { segment, now: env.now(), vip: far.vip, affine: false };
@@ -56,6 +57,7 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
         return Outcome::PASS;
     }
     let sent = send::send_plain::<F, P, T>(packet, tables, &entry);
+    let sent = if way::leads_anywhere(tables, env) { send::handed_over(entry.flags, sent) } else { sent };
     let rebuilt = sent.reason() == Reason(0) && !opening.segment.begins();
     if rebuilt { Outcome::new(sent.verdict(), Reason::FLOW_REBUILT) } else { sent }
 }
@@ -71,13 +73,11 @@ fn record<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &Opening<A>,
     flow::flip(&mut key, entry);
     let inserted = tables.insert_flow(&key, entry);
     flow::flip(&mut key, entry);
-    if inserted != Inserted::Yes {
+    if !inserted {
         return false;
     }
-    if !segment.opens() && !tables.set_flow(&key, entry) {
-        flow::flip(&mut key, entry);
-        tables.remove_flow(&key);
-        return false;
+    if !segment.opens() {
+        tables.set_flow(&key, entry);
     }
     if segment.begins() && !entry.flags.contains(FlowFlags::DIRECT) {
         welcome(tables, env, opening, entry);
@@ -139,7 +139,7 @@ fn is_lost_reply<A: Ip, T: Tables>(tables: &T, segment: &Segment<A>) -> bool {
 }
 
 /// Counts a new connection, and notes where its client is to come back to.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn welcome<A: Ip, T: Tables, E: Env>(tables: &T, env: &E, opening: &Opening<A>, entry: &FlowEntry<A>) {
     tables.count(entry.service, entry.backend, &Counters { connections: 1, ..Counters::default() });
     if opening.affine {

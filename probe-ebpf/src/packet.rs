@@ -1,6 +1,6 @@
 //! The seam between the datapath and whatever holds a packet's bytes.
 
-use viaduct_common::{ParkedFragment, Plain};
+use viaduct_common::{Ip, ParkedFragment, Plain, Protocol, Tuple};
 
 /// Length of an Ethernet header.
 pub const ETHERNET: u32 = 14;
@@ -25,6 +25,19 @@ pub struct Cover {
     pub ipv6: bool,
     /// A checksum of 0 means that there is none (UDP).
     pub optional: bool,
+}
+
+/// What the routing table goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<A: Ip> {
+    /// Addresses and ports, as they will be.
+    pub tuple: Tuple<A>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Type of service; of IPv6 the header's first word, in network order.
+    pub class: u32,
+    /// Length of the IP packet in bytes; of the largest one, where several are joined.
+    pub len: u16,
 }
 
 /// A frame that starts with an Ethernet header. Offsets count from its first byte.
@@ -52,11 +65,32 @@ pub trait Packet {
     /// Adds `delta` to the sum of the whole packet, if a NIC left one (`CHECKSUM_COMPLETE`).
     fn update_sum(&mut self, delta: u32);
 
-    /// True if the kernel joined several packets of a connection into this one, and will part them again.
-    fn is_train(&self) -> bool;
+    /// Payload of each packet in bytes, if the kernel joined several packets of a connection into this one and will part them
+    /// again; otherwise 0.
+    fn segment_size(&self) -> u32;
 
-    /// True if the kernel still has to complete the transport checksum, whose field is at `offset`. The field's value is lost.
-    fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault>;
+    /// True if the kernel joined several packets into this one.
+    #[inline(always)]
+    fn is_train(&self) -> bool {
+        self.segment_size() != 0
+    }
+
+    /// True if the frame had an 802.1Q tag, which the kernel keeps beside it and puts back when it leaves.
+    fn is_tagged(&self) -> bool;
+
+    /// Index of the link that it came in by.
+    fn link(&self) -> u32;
+
+    /// Makes it one that is addressed to this machine, whatever its Ethernet destination was when it came in: a pod that is
+    /// handed a packet ignores one for somebody else.
+    fn claim_for_host(&mut self) -> Result<(), Fault>;
+
+    /// Asks the routing table where it would go with the addresses of `route`, and notes the next hop for
+    /// [`Verdict::Forward`](crate::Verdict). The index of the link; 0 if the stack must see to it.
+    fn route<A: Ip>(&mut self, route: &Route<A>) -> u32;
+
+    /// True if the kernel still has to complete the transport checksum (`CHECKSUM_PARTIAL`).
+    fn checksum_is_partial(&mut self) -> bool;
 
     /// Cuts or extends the frame at its end; joined segments become one packet.
     fn resize(&mut self, len: u32) -> Result<(), Fault>;

@@ -68,7 +68,7 @@ impl<F: Family> Network<F> {
     /// True for TCP and UDP.
     #[inline(always)]
     pub(crate) fn is_transport(&self) -> bool {
-        matches!(self.walk.protocol, Protocol::TCP | Protocol::UDP)
+        is_transport(self.walk.protocol)
     }
 
     /// Reads on from the fixed header at `start`. Look at `walk.fault` before the rest.
@@ -91,8 +91,14 @@ impl<F: Family> Network<F> {
     }
 }
 
+/// True for TCP and UDP.
+#[inline(always)]
+pub(crate) fn is_transport(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP)
+}
+
 /// The transport layer of a TCP or UDP packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Segment<A: Ip> {
     /// Addresses, ports and protocol, as the key of the flow at this hook.
     pub(crate) key: FlowKey<A>,

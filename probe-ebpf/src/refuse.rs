@@ -7,7 +7,7 @@ use viaduct_common::{Addr, Ip, Protocol, Reason};
 
 use crate::checksum::Sum;
 use crate::family::Family;
-use crate::headers::{Icmp, TCP_CHECKSUM, Tcp, tcp_flags};
+use crate::headers::{Icmp, Tcp, tcp_flags};
 use crate::packet::{ETHERNET, Fault, Packet};
 use crate::parse::{Network, Part, Walk};
 use crate::send::turn_round;
@@ -67,7 +67,7 @@ fn reset<F: Family, P: Packet>(packet: &mut P, network: &Network<F>) -> Result<(
     let between = walk.payload - network.start - F::HEADER;
     let behind = (if F::IS_V6 { between } else { 0 }) + HEADER;
     packet.resize(walk.payload + HEADER)?;
-    let partial = packet.checksum_is_partial(walk.payload + TCP_CHECKSUM)?;
+    let partial = packet.checksum_is_partial();
     let pseudo =
         F::pseudo(&network.header).add(u32::from(u16::from(Protocol::TCP.0).to_be())).add(u32::from((HEADER as u16).to_be()));
     let words = [u32::from(tcp.src.bits()), u32::from(tcp.dst.bits()), seq, ack, u32::from_ne_bytes([tcp.offset, flags, 0, 0])];

@@ -16,51 +16,54 @@ pub(crate) const fn checksum_offset(protocol: Protocol) -> u32 {
 }
 
 /// Rewrites addresses and ports as `entry` says, with the checksums of both layers, in a packet whose transport header follows
-/// the fixed header.
+/// the fixed header, and which is past `hops` routers more.
 ///
-/// The kernel knows whether a transport checksum is complete, and asking it to update one costs as much as everything else
-/// here. So the common case is told apart from the bytes alone, and written with one call.
+/// Everything from the IP header's checksum to the transport checksum is written in one go. Whether the latter is complete is
+/// known to the kernel alone; it is asked only where the bytes leave a doubt.
 #[inline(always)]
 pub(crate) fn translate<F: Family, P: Packet>(
     packet: &mut P,
     network: &Network<F>,
     entry: &FlowEntry<F::Ip>,
+    hops: u8,
 ) -> Result<(), Fault> {
     let walk = &network.walk;
     if walk.protocol == Protocol::TCP {
         let mut words: [u32; 5] = packet.load(walk.payload).ok_or(Fault)?;
         let field = words[4].to_ne_bytes();
         let old = u16::from_ne_bytes([field[0], field[1]]);
-        if may_be_partial(packet, network, old) {
-            return translate_with_calls(packet, network, entry);
-        }
-        let new = with_both(old, entry).to_ne_bytes();
+        let new = if is_partial(packet, network, old) {
+            with_addresses(old, entry)
+        } else {
+            update_sum::<F, P>(packet, entry);
+            with_both(old, entry)
+        };
+        let new = new.to_ne_bytes();
         words[4] = u32::from_ne_bytes([new[0], new[1], field[2], field[3]]);
         words[0] = ports(entry);
-        update_sum::<F, P>(packet, entry);
-        F::store_with(packet, network.start, &network.header, &addresses(entry), &words)
+        F::store_with(packet, network.start, &network.header, &addresses(entry, hops), &words)
     } else {
         let mut words: [u32; 2] = packet.load(walk.payload).ok_or(Fault)?;
         let field = words[1].to_ne_bytes();
         let old = u16::from_ne_bytes([field[2], field[3]]);
-        if may_be_partial(packet, network, old) {
-            return translate_with_calls(packet, network, entry);
-        }
-        // No checksum stays none, and one that comes to 0 is written as its other form (RFC 768).
-        let new = match (old, with_both(old, entry)) {
-            (0, _) => 0,
-            (_, 0) => u16::MAX,
-            (_, new) => new,
-        };
-        if old == 0 {
+        let new = if old == 0 {
+            // No checksum stays none.
             update_sum_without_checksum::<F, P>(packet, entry);
+            0
+        } else if is_partial(packet, network, old) {
+            with_addresses(old, entry)
         } else {
             update_sum::<F, P>(packet, entry);
-        }
+            // One that comes to 0 is written as its other form (RFC 768).
+            match with_both(old, entry) {
+                0 => u16::MAX,
+                new => new,
+            }
+        };
         let new = new.to_ne_bytes();
         words[1] = u32::from_ne_bytes([field[0], field[1], new[0], new[1]]);
         words[0] = ports(entry);
-        F::store_with(packet, network.start, &network.header, &addresses(entry), &words)
+        F::store_with(packet, network.start, &network.header, &addresses(entry, hops), &words)
     }
 }
 
@@ -82,27 +85,33 @@ fn update_sum_without_checksum<F: Family, P: Packet>(packet: &mut P, entry: &Flo
     }
 }
 
-/// True if the kernel may still have to complete the checksum `field`, which then holds the sum of the pseudo-header.
+/// True if the kernel has still to complete the checksum `field`, which then holds the sum of the pseudo-header.
 ///
-/// It does so in packets that a socket of this machine sent. One in 65,536 complete ones looks the same. In a train of
+/// It does so in packets that a socket of this machine sent. One in 65,536 complete ones looks the same, and in a train of
 /// segments the sum may leave the length out.
 #[inline(always)]
-fn may_be_partial<F: Family, P: Packet>(packet: &P, network: &Network<F>, field: u16) -> bool {
+fn is_partial<F: Family, P: Packet>(packet: &mut P, network: &Network<F>, field: u16) -> bool {
     let length = F::payload_len(&network.header);
     let protocol = u16::from(network.walk.protocol.0);
     let pseudo = F::pseudo(&network.header).add(u32::from(length.to_be())).add(u32::from(protocol.to_be()));
-    pseudo.fold() == field || packet.is_train()
+    (pseudo.fold() == field || packet.is_train()) && packet.checksum_is_partial()
 }
 
-/// The checksum `old` of a packet that is rewritten as `entry` says.
+/// The complete checksum `old` of a packet that is rewritten as `entry` says.
 #[inline(always)]
 fn with_both<A: Ip>(old: u16, entry: &FlowEntry<A>) -> u16 {
     Sum::new().add(u32::from(!old)).add(entry.address_delta).add(entry.port_delta).field()
 }
 
+/// The same for the sum of the pseudo-header alone.
 #[inline(always)]
-fn addresses<A: Ip>(entry: &FlowEntry<A>) -> Rewrite<A> {
-    Rewrite { src: entry.new.src, dst: entry.new.dst, delta: entry.address_delta }
+fn with_addresses<A: Ip>(old: u16, entry: &FlowEntry<A>) -> u16 {
+    Sum::new().add(u32::from(old)).add(entry.address_delta).fold()
+}
+
+#[inline(always)]
+fn addresses<A: Ip>(entry: &FlowEntry<A>, hops: u8) -> Rewrite<A> {
+    Rewrite { src: entry.new.src, dst: entry.new.dst, delta: entry.address_delta, hops }
 }
 
 #[inline(always)]
@@ -112,25 +121,15 @@ fn ports<A: Ip>(entry: &FlowEntry<A>) -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
-/// For packets whose transport header follows the fixed header: leaves the transport checksum to the kernel.
-#[inline(always)]
-fn translate_with_calls<F: Family, P: Packet>(
-    packet: &mut P,
-    network: &Network<F>,
-    entry: &FlowEntry<F::Ip>,
-) -> Result<(), Fault> {
-    F::store_with(packet, network.start, &network.header, &addresses(entry), &[ports(entry)])?;
-    update_checksum(packet, network, entry)
-}
-
-/// The same for any packet, with options or extension headers between the two or not.
+/// The same for any packet, with options or extension headers between the two or not: leaves the transport checksum to the
+/// kernel.
 #[inline(always)]
 pub(crate) fn translate_apart<F: Family, P: Packet>(
     packet: &mut P,
     network: &Network<F>,
     entry: &FlowEntry<F::Ip>,
 ) -> Result<(), Fault> {
-    F::store(packet, network.start, &network.header, &addresses(entry))?;
+    F::store(packet, network.start, &network.header, &addresses(entry, 0))?;
     packet.store(network.walk.payload, &Ports { src: entry.new.src_port, dst: entry.new.dst_port })?;
     update_checksum(packet, network, entry)
 }

@@ -1,6 +1,6 @@
 //! Sending a packet on its flow's way: rewritten, counted, and back to its link if the pod is its own backend.
 
-use viaduct_common::{BackendId, Counters, FlowEntry, FlowFlags, Reason, ServiceId};
+use viaduct_common::{BackendId, Counters, FlowEntry, FlowFlags, Reason, ServiceId, Stage};
 
 use crate::family::Family;
 use crate::headers::Ethernet;
@@ -9,18 +9,20 @@ use crate::parse::Network;
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::{Outcome, Verdict};
+use crate::way::Way;
 
-/// Carries out the rule of `entry`.
+/// Carries out the rule of `entry` on a packet that goes `way` then.
 #[inline(always)]
 pub(crate) fn send<F: Family, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     network: &Network<F>,
     entry: &FlowEntry<F::Ip>,
+    way: &Way<'_>,
 ) -> Outcome {
     count(tables, entry.service, entry.backend, entry.flags, packet.len());
-    let rewritten = rewrite::translate(packet, network, entry);
-    translated(packet, entry.flags, rewritten)
+    let rewritten = rewrite::translate(packet, network, entry, way.hops());
+    translated(packet, entry.flags, way, rewritten)
 }
 
 /// The same out of line, for stages whose stack is short and whose packets may have anything between their headers.
@@ -33,7 +35,7 @@ pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
 ) -> Outcome {
     count(tables, entry.service, entry.backend, entry.flags, packet.len());
     let rewritten = rewrite::translate_apart(packet, network, entry);
-    translated(packet, entry.flags, rewritten)
+    translated(packet, entry.flags, &Way::Stack, rewritten)
 }
 
 /// The same for a packet whose headers follow each other, in a stage that knows this of some packets only.
@@ -41,17 +43,23 @@ pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
 pub(crate) fn send_plain<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, entry: &FlowEntry<F::Ip>) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
     let network = Network::<F>::plain(packet, ETHERNET, header);
-    send(packet, tables, &network, entry)
+    send(packet, tables, &network, entry, &Way::Stack)
 }
 
-/// The verdict for a packet that was translated, if it could be.
+/// The verdict for what a pod sent in a plain packet, and a stage without room for the fast path sent on as `sent` says.
 #[inline(always)]
-pub(crate) fn translated<P: Packet>(packet: &mut P, flags: FlowFlags, rewritten: Result<(), Fault>) -> Outcome {
+pub(crate) fn handed_over(flags: FlowFlags, sent: Outcome) -> Outcome {
+    if sent == Outcome::TRANSLATED && !flags.contains(FlowFlags::DIRECT) { Outcome::to(Stage::Handover) } else { sent }
+}
+
+/// The verdict for a packet that was translated, if it could be, and goes `way`.
+#[inline(always)]
+pub(crate) fn translated<P: Packet>(packet: &mut P, flags: FlowFlags, way: &Way<'_>, rewritten: Result<(), Fault>) -> Outcome {
     if rewritten.is_err() {
         return Outcome::drop(Reason::REWRITE_FAILED);
     }
     if !flags.contains(FlowFlags::HAIRPIN) {
-        return Outcome::TRANSLATED;
+        return way.take(packet);
     }
     match turn_round(packet) {
         Ok(()) => Outcome::new(Verdict::Reflect, Reason(0)),

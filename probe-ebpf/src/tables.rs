@@ -1,22 +1,11 @@
 //! The seam between the datapath and its tables, and the seam to clock and configuration.
 
 use viaduct_common::{
-    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
-    FragmentKey, Frontend, Ip, L4Address, ParkedKey, Reason, ServiceId, Tick,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, Delivery, FilterWord, FlowEntry, FlowKey, FlowState,
+    FragmentEntry, FragmentKey, Frontend, Ip, L4Address, ParkedKey, Pod, Reason, ServiceId, Tick,
 };
 
 use crate::Packet;
-
-/// What became of a row that was to be new.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Inserted {
-    /// It is there now.
-    Yes,
-    /// Another row has its key.
-    Exists,
-    /// There is no room.
-    Full,
-}
 
 /// What was found where a row was to be touched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +18,11 @@ pub enum Touched {
     Another,
 }
 
-/// The maps, one method for each thing the datapath does with them. Rows are returned by value.
+/// The maps, one method for each thing the datapath does with them. Rows are returned by value, but for those of `PODS`, of
+/// which few fields are read.
 pub trait Tables {
+    /// How many rows of `FILTERS` are in use, less one.
+    fn filter_mask(&self) -> u32;
     /// A row of `FILTERS`; all zero beyond the end.
     fn filter(&self, word: u32) -> FilterWord;
     /// A row of `FRONTENDS`.
@@ -43,6 +35,15 @@ pub trait Tables {
     fn is_endpoint(&self, key: &L4Address) -> bool;
     /// True if `addr`, of IPv6 if `ipv6`, lies in a range of `SERVICE_CIDRS`.
     fn in_service_cidr(&self, addr: Addr, ipv6: bool) -> bool;
+
+    /// True if `FAST_PATHS` allows to hand packets to pods of this node.
+    fn hands_to_pods(&self) -> bool;
+    /// True if `FAST_PATHS` allows to hand packets to links to other nodes.
+    fn hands_to_nodes(&self) -> bool;
+    /// True if `link` is one of these.
+    fn is_uplink(&self, link: u32) -> bool;
+    /// The row of `PODS` whose address is `addr`.
+    fn pod<A: Ip>(&self, addr: A) -> Option<&Pod>;
 
     /// A row of `AFFINITY`.
     fn affinity(&self, key: &AffinityKey) -> Option<AffinityEntry>;
@@ -61,24 +62,29 @@ pub trait Tables {
     /// takes the current packet back. False: the current packet could not be put aside or is lost.
     fn release<P: Packet>(&self, datagram: &FragmentKey, count: u16, packet: &mut P) -> Released;
 
+    /// `value`, of which the verifier knows nothing any more. It follows what comes after once, and not once for each value
+    /// that the way here gave it.
+    fn blur(&self, value: u32) -> u32;
+
     /// Adds to `SERVICE_COUNTERS` and `BACKEND_COUNTERS`.
     fn count(&self, service: ServiceId, backend: BackendId, more: &Counters);
     /// Adds one to a row of `REASONS`.
     fn count_reason(&self, reason: Reason);
+    /// Adds one to a row of `DELIVERIES`.
+    fn count_delivery(&self, to: Delivery);
 }
 
 /// The flows of the family whose addresses are `A`, and all other tables.
 pub trait Flows<A: Ip>: Tables {
-    /// A row.
-    fn flow(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>>;
-    /// Adds a row unless its key is taken.
-    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted;
-    /// Adds or replaces a row. False: there is no room.
+    /// Copies a row to `entry`. False: there is none, and `entry` holds nothing of worth.
+    fn flow(&self, key: &FlowKey<A>, entry: &mut FlowEntry<A>) -> bool;
+    /// Adds a row unless its key is taken. False: it is, or other CPUs wrote there at the same time. Where room is short, a row
+    /// that is worth less makes way.
+    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;
+    /// Adds or replaces a row. False: other CPUs wrote there at the same time.
     fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;
-    /// Sets two fields of a row in place, if it is there and still has the tuple and the backend of `entry`.
-    fn touch_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>, state: FlowState, seen: Tick) -> Touched;
-    /// Removes a row.
-    fn remove_flow(&self, key: &FlowKey<A>);
+    /// Sets a row's state and time to those of `entry`, if it is there and has the tuple and the backend of `entry`.
+    fn touch_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Touched;
 }
 
 /// How the release of parked fragments went.
@@ -103,8 +109,8 @@ pub trait Env {
     }
     /// Seed of the choice of slots ([`Config::hash_seed`](viaduct_common::Config)).
     fn hash_seed(&self) -> u32;
-    /// Rows of `FILTERS`, less one.
-    fn filter_mask(&self) -> u32;
+    /// False if `FAST_PATHS` and `PODS` are never to be asked.
+    fn fast_path(&self) -> bool;
     /// How long a flow in `state` may stay silent.
     fn lifetime(&self, state: FlowState) -> Tick;
 }

@@ -1,6 +1,6 @@
 //! TCP and UDP of known flows in every form: with options, extension headers, in fragments; and whenever rows must be written.
 
-use viaduct_common::{FragmentKind, Hook, Reason, Stage, Tick};
+use viaduct_common::{FlowEntry, FragmentKind, Hook, Reason, Stage, Tick};
 
 use crate::family::Family;
 use crate::flow::{self, Course};
@@ -11,12 +11,13 @@ use crate::parse::{Network, Part, Segment};
 use crate::send;
 use crate::tables::{Env, Flows};
 use crate::verdict::Outcome;
+use crate::way;
 
 /// Decides about TCP and UDP packets that carry their ports.
 #[inline(always)]
 pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook, packet: &mut P, tables: &T, env: &E) -> Outcome {
     let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
-    let far = FarEnd::of::<F, T, E>(hook, &header, tables, env);
+    let far = FarEnd::of::<F, T>(hook, &header, tables);
     let network = Network::<F>::parse(packet, ETHERNET, header);
     if network.walk.fault != Reason(0) || !network.is_transport() || network.walk.part == Part::Later {
         return Outcome::to(Stage::Control);
@@ -24,18 +25,16 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     if !far.vip && !far.backend {
         return Outcome::PASS;
     }
-    let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
+    let Some(mut segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let now = env.now();
-    let Some(entry) = tables.flow(&segment.key).filter(|entry| flow::is_alive(env, entry, now)) else {
+    let mut entry = FlowEntry::default();
+    if !tables.flow(&segment.key, &mut entry) || !flow::is_alive(env, &entry, now) {
         return unknown(hook, packet, tables, &network, now);
-    };
+    }
     if flow::course(tables, env, &segment, &entry, now) != Course::Stay {
         return Outcome::to(Stage::Claim);
     }
-    // A connection that is over needs no other row.
-    if !flow::touch(tables, env, &segment, &entry, now) && !segment.closes() {
-        flow::revive(tables, &segment, &entry, now);
-    }
+    flow::touch(tables, env, &mut segment, &mut entry, now);
     if network.walk.part == Part::First {
         let waiting = fragment::first(tables, &network, &entry, Sighting { hook, now, kind: FragmentKind::TRANSLATED });
         if waiting > 0 && !fragment::release(packet, tables, &network, hook, waiting) {
@@ -43,7 +42,9 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
         }
     }
     // An identity changes nothing, so a direct flow passes here too.
-    send::send_apart(packet, tables, &network, &entry)
+    let sent = send::send_apart(packet, tables, &network, &entry);
+    let open = hook == Hook::FROM_POD && F::is_plain(&header) && way::leads_anywhere(tables, env);
+    if open { send::handed_over(entry.flags, sent) } else { sent }
 }
 
 /// A packet without a flow: a new one of the pod's, or a foreign one on its way to it.

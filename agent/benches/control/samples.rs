@@ -49,7 +49,8 @@ impl Samples {
         let known = self.series.iter().position(|series| series.name == name && series.place.as_ref() == Some(&place));
         let index = known.unwrap_or_else(|| {
             let (name, unit, counts) = (name.to_owned(), unit.name().to_owned(), BTreeMap::new());
-            self.series.push(Series { name, place: Some(place), unit, step: 1, rounds: Vec::new(), counts });
+            let place = Some(place);
+            self.series.push(Series { name, place, unit, per_unit: 1, step: 1, rounds: Vec::new(), beside: None, counts });
             self.series.len() - 1
         });
         let rounds = &mut self.series[index].rounds;

@@ -38,11 +38,11 @@ impl Kernel {
     pub(crate) fn load(limits: Limits) -> Result<Self> {
         let bytes = viaduct::object::embedded().context("an agent without its eBPF object; run `cargo xtask build`")?;
         let (hash_seed, lifetimes) = (Config::DEFAULT.hash_seed, Config::DEFAULT.lifetimes);
-        let config = DatapathConfig { limits, lifetimes, hash_seed, trace: false };
+        let config = DatapathConfig { limits, lifetimes, hash_seed, trace: false, fast_path: false };
         let mut object =
             load_object(bytes, &config, Features::detect()).context("the maps can't be made; the benchmark needs root")?;
         let stages = load_programs(&mut object)?;
-        let store = KernelStore::new(&mut object)?;
+        let store = KernelStore::new(&mut object, limits.services)?;
         Ok(Self { object, empty: Empty::load()?, _stages: stages, store, frame: Vec::new() })
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn measure(
     for (case, rounds) in cases.iter_mut().zip(rounds) {
         let counts = counts(kernel, case, samples.in_round.min(1_000), counters)?;
         let (name, place, step) = (case.name.clone(), case.place.clone(), clock_step(&rounds));
-        series.push(Series { name, place, unit: "ns".into(), step, rounds, counts });
+        series.push(Series { name, place, unit: "ns".into(), per_unit: 1, step, rounds, beside: None, counts });
     }
     Ok(series)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use viaduct::model::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, ObjectName, Pool};
 use viaduct::plan::{Observed, Planner};
 use viaduct::store::MapStore as _;
-use viaduct_common::{BackendFlags, L4Address, Port, Protocol};
+use viaduct_common::{BackendFlags, L4Address, Lifetimes, Port, Protocol};
 use viaduct_lab::Family;
 
 use crate::address;
@@ -142,6 +142,16 @@ impl World {
             self.add(kernel, &Service::ordinary(index))?;
         }
         self.ordinary = count;
+        self.sweep(kernel)
+    }
+
+    /// Sweeps while there are no flows, as the agent does soon after: what the filter's growth has left behind goes.
+    fn sweep(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let sweep = self.planner.begin_sweep(Lifetimes::DEFAULT, self.started.elapsed());
+        for op in self.planner.end_sweep(&sweep) {
+            kernel.store.apply(&op).with_context(|| format!("cannot {op}"))?;
+            self.planner.applied(&op, self.started.elapsed());
+        }
         Ok(())
     }
 

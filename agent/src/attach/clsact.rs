@@ -13,7 +13,7 @@ use crate::links::netlink::Netlink;
 use crate::load::{FROM_POD, Programs, TO_POD};
 
 /// The number of our filters, by which only we know them: "VIAD".
-const HANDLE: u32 = 0x5649_4144;
+pub(crate) const HANDLE: u32 = 0x5649_4144;
 /// The first of all filters on ingress: next to the pod.
 const INGRESS_PRIORITY: u16 = 1;
 /// After all others on egress: next to the pod. The kernel itself gives out numbers from 49152 downwards.

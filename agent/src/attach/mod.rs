@@ -1,8 +1,8 @@
 //! The programs onto links, and off them again.
 
-mod clsact;
+pub(crate) mod clsact;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -104,6 +104,16 @@ impl Attacher {
     /// The way that is taken.
     pub fn how(&self) -> How {
         self.how
+    }
+
+    /// The numbers by which the kernel knows the programs.
+    pub fn program_ids(&self) -> io::Result<BTreeSet<u32>> {
+        [&self.programs.from_pod, &self.programs.to_pod].into_iter().map(|program| bpf::program_id(program.as_fd())).collect()
+    }
+
+    /// The links that the programs are attached to.
+    pub fn links(&self) -> impl Iterator<Item = u32> {
+        self.links.keys().copied()
     }
 
     /// How many links the programs are attached to.

@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use globset::GlobSet;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use viaduct_common::{Lifetimes, Tick, abi};
+use viaduct_common::{CounterRows, Counters, Lifetimes, Tick, abi};
 
-pub use options::{Cli, Command, Options};
-pub use values::{AttachMode, Levels, LogFormat, Seconds, Seed};
+pub use options::{Cli, Command, Options, StatusOptions};
+pub use values::{AttachMode, FastPathMode, Levels, LogFormat, OutputForm, Seconds, Seed};
 
-use crate::links::LinkSelector;
+use crate::links::{self, LinkSelector};
 
 /// The `tracing` target of the datapath's own messages.
 pub const DATAPATH_TARGET: &str = "datapath";
@@ -33,6 +34,10 @@ pub struct Config {
     pub metrics_bind: SocketAddr,
     /// How programs are attached.
     pub attach: AttachMode,
+    /// When packets may pass the stack by.
+    pub fast_path: FastPathMode,
+    /// Which links lead to other nodes; none: all that routes lead to.
+    pub uplinks: Option<GlobSet>,
     /// What the programs and their maps are like.
     pub datapath: DatapathConfig,
     /// What is logged, and how.
@@ -64,6 +69,8 @@ pub struct DatapathConfig {
     pub hash_seed: u32,
     /// Whether the programs log each packet they touch.
     pub trace: bool,
+    /// Whether the programs can hand packets over without the stack at all.
+    pub fast_path: bool,
 }
 
 /// How much fits into the maps.
@@ -90,17 +97,27 @@ impl Limits {
         frontends: abi::FRONTENDS.entries,
         backends: abi::BACKENDS.entries,
         slots: abi::SLOTS.entries * 2,
-        flows: abi::FLOWS.entries / 2,
+        flows: abi::CONNECTIONS,
         affinities: abi::AFFINITY.entries,
     };
 
-    /// Rows of `FILTERS`, a power of two: eight places for each backend keep false alarms rare.
+    /// Rows of `FILTERS` at most, a power of two: 16 places for each backend keep false alarms rare.
     ///
     /// It is never more than the default. Only addresses count, and a cluster with a million backends has pods behind many
-    /// service ports at once; a larger filter would cost each packet more in cache misses than a false alarm now and then,
-    /// which is one more look-up.
+    /// service ports at once.
     pub fn filter_words(&self) -> u32 {
-        self.backends.div_ceil(8).next_power_of_two().min(abi::FILTER_WORDS)
+        self.backends.div_ceil(4).next_power_of_two().min(abi::FILTER_WORDS)
+    }
+
+    /// Rows of `SERVICE_COUNTERS` and `BACKEND_COUNTERS` for each of so many CPUs. Where there are many CPUs, only the first
+    /// numbers have counters, which are those that are given out first; the others are served, and not counted.
+    pub fn counter_rows(&self, cpus: u32) -> (CounterRows, CounterRows) {
+        /// Bytes that both maps take at most.
+        const MOST: usize = 64 << 20;
+        let most = (MOST / size_of::<Counters>()) as u32 / cpus.max(1);
+        let services = (self.services + 1).min(most / 3);
+        let backends = (self.backends + 1).min(abi::BACKEND_COUNTERS.entries).min(most - services);
+        (CounterRows(services), CounterRows(backends))
     }
 }
 
@@ -168,6 +185,7 @@ impl TryFrom<Options> for Config {
     fn try_from(flags: Options) -> Result<Self, ConfigError> {
         let options = flags.with_file()?;
         let levels = options.log_level.clone().unwrap_or_default();
+        let fast_path = options.fast_path.unwrap_or_default();
         Ok(Self {
             source: source(&options)?,
             pod_links: pod_links(&options)?,
@@ -176,10 +194,13 @@ impl TryFrom<Options> for Config {
                 lifetimes: lifetimes(&options),
                 hash_seed: options.hash_seed.map_or(viaduct_common::Config::DEFAULT.hash_seed, |seed| seed.0),
                 trace: levels.0.would_enable(DATAPATH_TARGET, &tracing::Level::TRACE),
+                fast_path: fast_path != FastPathMode::Off,
             },
             log: LogConfig { format: options.log_format.unwrap_or_default(), levels: levels.0 },
             metrics_bind: options.metrics_bind.unwrap_or(options::DEFAULT_METRICS_BIND),
             attach: options.attach.unwrap_or_default(),
+            fast_path,
+            uplinks: uplinks(&options)?,
             bpffs: bpffs(options.bpffs)?,
             node_name: node_name(options.node_name)?,
         })
@@ -211,12 +232,21 @@ fn source(options: &Options) -> Result<Source, ConfigError> {
 
 fn pod_links(options: &Options) -> Result<LinkSelector, ConfigError> {
     let globs = options.pod_links.as_deref().unwrap_or_default();
-    LinkSelector::new(globs).map_err(|error| ConfigError::Value {
-        flag: "pod-links",
+    LinkSelector::new(globs).map_err(|error| bad_glob("pod-links", &error))
+}
+
+fn uplinks(options: &Options) -> Result<Option<GlobSet>, ConfigError> {
+    let Some(globs) = &options.uplinks else { return Ok(None) };
+    links::globs(globs).map(Some).map_err(|error| bad_glob("uplinks", &error))
+}
+
+fn bad_glob(flag: &'static str, error: &globset::Error) -> ConfigError {
+    ConfigError::Value {
+        flag,
         value: error.glob().unwrap_or_default().to_owned(),
         problem: error.kind().to_string(),
         remedy: "write the names of links with * and ? for what varies, for instance cali*",
-    })
+    }
 }
 
 fn bpffs(path: Option<PathBuf>) -> Result<PathBuf, ConfigError> {

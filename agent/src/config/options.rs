@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 
-use super::{AttachMode, ConfigError, Levels, LogFormat, Seconds, Seed};
+use super::{AttachMode, ConfigError, FastPathMode, Levels, LogFormat, OutputForm, Seconds, Seed};
 
 /// Where `--bpffs` points when nobody says otherwise.
 pub(super) const DEFAULT_BPFFS: &str = "/sys/fs/bpf/viaduct";
@@ -35,6 +35,20 @@ pub enum Command {
     /// Needs root, or the capabilities BPF, NET_ADMIN and PERFMON (before Linux 5.11 SYS_RESOURCE too), and a BPF
     /// file system.
     Run(Box<Options>),
+    /// Say how the agent of this node is: what it serves, and whether the fast path is on, or why not.
+    Status(StatusOptions),
+}
+
+/// The flags of `viaduct status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusOptions {
+    /// Where the agent's metrics can be read: its --metrics-bind.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_METRICS_BIND)]
+    pub metrics_bind: SocketAddr,
+
+    /// What is printed.
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub output: OutputForm,
 }
 
 /// The flags of `viaduct run`. The file of `--config` has the same keys; what is not given anywhere has a default.
@@ -69,6 +83,11 @@ pub struct Options {
     #[arg(long, value_name = "GLOB", value_delimiter = ',', help_heading = "Node")]
     pub pod_links: Option<Vec<String>>,
 
+    /// Names of the links to other nodes, with * and ?, to which packets may be handed without the stack [default: each
+    /// Ethernet link that a route leads to, and that leads to no pod].
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', help_heading = "Node")]
+    pub uplinks: Option<Vec<String>>,
+
     /// Folder on a BPF file system for this agent alone; made if it is not there [default: /sys/fs/bpf/viaduct].
     #[arg(long, value_name = "DIR", help_heading = "Node")]
     pub bpffs: Option<PathBuf>,
@@ -80,6 +99,11 @@ pub struct Options {
     /// How programs are attached to links [default: auto].
     #[arg(long, value_name = "HOW", help_heading = "Node")]
     pub attach: Option<AttachMode>,
+
+    /// When translated packets are handed straight to a pod's link or to the link to its node, past the kernel's stack with its filters
+    /// [default: auto].
+    #[arg(long, value_name = "WHEN", help_heading = "Node")]
+    pub fast_path: Option<FastPathMode>,
 
     /// Most service ports at one time [default: 65536].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
@@ -159,9 +183,11 @@ impl Options {
             manifests: self.manifests.or(other.manifests),
             api_server: self.api_server.or(other.api_server),
             pod_links: self.pod_links.or(other.pod_links),
+            uplinks: self.uplinks.or(other.uplinks),
             bpffs: self.bpffs.or(other.bpffs),
             metrics_bind: self.metrics_bind.or(other.metrics_bind),
             attach: self.attach.or(other.attach),
+            fast_path: self.fast_path.or(other.fast_path),
             max_services: self.max_services.or(other.max_services),
             max_frontends: self.max_frontends.or(other.max_frontends),
             max_backends: self.max_backends.or(other.max_backends),

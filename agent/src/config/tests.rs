@@ -7,8 +7,10 @@ use crate::plan::maglev_table_size;
 
 fn parse(flags: &[&str]) -> Result<Config, ConfigError> {
     let arguments = ["viaduct", "run"].iter().chain(flags);
-    let Command::Run(options) = Cli::try_parse_from(arguments).expect("the flags are well-formed").command;
-    Config::try_from(*options)
+    match Cli::try_parse_from(arguments).expect("the flags are well-formed").command {
+        Command::Run(options) => Config::try_from(*options),
+        Command::Status(_) => unreachable!("the first word is run"),
+    }
 }
 
 fn problem(flags: &[&str]) -> String {
@@ -160,8 +162,20 @@ fn large_clusters_fit_the_defaults() {
 }
 
 #[test]
-fn the_filter_grows_with_the_backends_up_to_what_a_cache_holds() {
+fn the_filter_has_room_for_the_backends_up_to_a_limit() {
     assert_eq!(Limits::DEFAULT.filter_words(), abi::FILTER_WORDS);
     assert_eq!(Limits { backends: 1, ..Limits::DEFAULT }.filter_words(), 1);
-    assert_eq!(Limits { backends: 1 << 13, ..Limits::DEFAULT }.filter_words(), 1 << 10);
+    assert_eq!(Limits { backends: 1 << 13, ..Limits::DEFAULT }.filter_words(), 1 << 11);
+}
+
+#[test]
+fn counters_take_no_more_memory_where_there_are_many_cpus() {
+    let rows = |cpus| Limits::DEFAULT.counter_rows(cpus);
+    assert_eq!(rows(8), (CounterRows(65_537), CounterRows(131_072)), "everyone is counted");
+    for cpus in [1, 2, 16, 64, 256] {
+        let (services, backends) = rows(cpus);
+        assert!((services.0 + backends.0) * cpus * 40 <= 64 << 20 && services.0 >= 2_000, "{cpus}");
+    }
+    let small = Limits { services: 10, backends: 20, ..Limits::DEFAULT };
+    assert_eq!(small.counter_rows(64), (CounterRows(11), CounterRows(21)));
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::levels_for;
@@ -19,6 +19,29 @@ pub enum AttachMode {
     Tcx,
     /// Filters of the clsact qdisc.
     Clsact,
+}
+
+/// When translated packets may pass the kernel's stack by.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, clap::ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FastPathMode {
+    /// Where nothing is seen that they would pass by.
+    #[default]
+    Auto,
+    /// Wherever it can be done, whatever they pass by.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What a command prints.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, clap::ValueEnum)]
+pub enum OutputForm {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
 }
 
 /// The form of a log line.

@@ -1,10 +1,11 @@
 //! The links that lead to pods: found, and followed as they come and go.
 //!
 //! [`tracker`] decides, as a pure function of what the kernel says; [`monitor`] asks the kernel and listens to it;
-//! [`netlink`] is the socket that asks.
+//! [`netlink`] is the socket that asks, [`raw`] what it speaks where no library reads it.
 
 pub mod monitor;
 pub(crate) mod netlink;
+pub(crate) mod raw;
 pub mod tracker;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -24,11 +25,7 @@ impl LinkSelector {
         if globs.is_empty() {
             return Ok(Self::VethToElsewhere);
         }
-        let mut set = GlobSetBuilder::new();
-        for glob in globs {
-            set.add(Glob::new(glob)?);
-        }
-        set.build().map(Self::Named)
+        self::globs(globs).map(Self::Named)
     }
 
     /// True if `link` leads to a pod.
@@ -38,6 +35,15 @@ impl LinkSelector {
             Self::Named(globs) => globs.is_match(&link.name),
         }
     }
+}
+
+/// The set of all `globs`, for names of links.
+pub(crate) fn globs(globs: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        set.add(Glob::new(glob)?);
+    }
+    set.build()
 }
 
 /// What the kernel says of a link of this network namespace.

@@ -48,6 +48,7 @@ pub(super) fn identify(kind: &str, version: Option<&str>) -> Identity {
         "Node" => Some((Kind::Node, CORE)),
         "EndpointSlice" => Some((Kind::EndpointSlice, DISCOVERY)),
         "ServiceCIDR" => Some((Kind::ServiceCidr, NETWORKING)),
+        "NetworkPolicy" => Some((Kind::NetworkPolicy, NETWORKING)),
         _ => None,
     };
     match (known, version) {

@@ -100,8 +100,8 @@ impl Reader<'_> {
                 return self.complain("apiVersion", &what, &format!("write {known}"));
             }
             Identity::UnknownKind => {
-                let remedy = "those that are used are Service, EndpointSlice, Pod, Node, ServiceCIDR and List; others need the apiVersion of \
-                              their group";
+                let remedy = "those that are used are Service, EndpointSlice, Pod, Node, ServiceCIDR, NetworkPolicy and List; \
+                              others need the apiVersion of their group";
                 return self.complain("kind", &format!("{kind:?} is not known"), remedy);
             }
         };

@@ -5,6 +5,7 @@
 
 mod datapath;
 mod events;
+mod fast_path;
 mod server;
 mod sync;
 mod watch;
@@ -18,7 +19,8 @@ use prometheus_client::registry::Registry;
 
 pub use datapath::Datapath;
 pub use events::{EventMetrics, Loss};
-pub use server::serve;
+pub use fast_path::{FastPathMetrics, FastPathPackets};
+pub use server::{Pages, StatusPage, serve};
 pub use sync::SyncMetrics;
 pub use watch::WatchMetrics;
 
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub events: EventMetrics,
     /// The loop's part.
     pub sync: SyncMetrics,
+    /// The part of the fast path.
+    pub fast_path: FastPathMetrics,
 }
 
 impl Metrics {
@@ -46,13 +50,21 @@ impl Metrics {
         let watch = WatchMetrics::register(&mut registry);
         let events = EventMetrics::register(&mut registry);
         let sync = SyncMetrics::register(&mut registry);
-        Self { registry, watch, events, sync }
+        let fast_path = FastPathMetrics::register(&mut registry);
+        Self { registry, watch, events, sync, fast_path }
     }
 
     /// Adds what the eBPF programs count.
     #[must_use]
     pub fn with_datapath(mut self, datapath: Datapath) -> Self {
         self.registry.register_collector(Box::new(datapath));
+        self
+    }
+
+    /// Adds the packets of the fast path.
+    #[must_use]
+    pub fn with_fast_path(mut self, packets: FastPathPackets) -> Self {
+        self.registry.register_collector(Box::new(packets));
         self
     }
 

@@ -154,7 +154,7 @@ impl SyncMetrics {
         match kind {
             Kind::Service => drop(self.service_changes.inc_by(changes as u64)),
             Kind::EndpointSlice => drop(self.endpoint_changes.inc_by(changes as u64)),
-            Kind::Node | Kind::ServiceCidr | Kind::Pod => {}
+            Kind::Node | Kind::ServiceCidr | Kind::Pod | Kind::NetworkPolicy => {}
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::problem::Findings;
-use super::{Kind, Object, ObjectName, ObjectRef, Problem, node, pod, service, service_cidr, slice};
+use super::{Kind, Object, ObjectRef, Problem, node, pod, service, service_cidr, slice};
 
 /// An object after the check.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,42 +21,68 @@ pub struct Accepted {
 /// is an endpoint of a slice: it alone is left out. A slice that stays as it was, because one of its endpoints is bad, would
 /// go on sending connections to Pods that are long gone.
 pub fn accept(kind: Kind, value: &Value) -> Option<Accepted> {
-    check(kind, value, false)
+    Some(check(&named(kind, value)?, value, false))
 }
 
 /// The same for a source that has Pods: keeps what a Service says of its Pods, too.
 pub fn accept_with_pods(kind: Kind, value: &Value) -> Option<Accepted> {
-    check(kind, value, true)
+    Some(check(&named(kind, value)?, value, true))
 }
 
-fn check(kind: Kind, value: &Value, has_pods: bool) -> Option<Accepted> {
-    let text = |field| value.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty());
-    let name = text("name")?;
-    let namespace = if kind.is_namespaced() { text("namespace").unwrap_or("default") } else { "" };
-    let object = ObjectRef::new(kind, ObjectName::new(namespace, name));
-    let mut findings = Findings::new(&object);
-    let accepted = match kind {
-        Kind::Service => decode(value, &mut findings).and_then(|wire| service::check(&wire, &object, has_pods, &mut findings)),
-        Kind::EndpointSlice => decode(value, &mut findings).and_then(|wire| slice::check(&wire, &object, &mut findings)),
-        Kind::Node => decode(value, &mut findings).map(|wire| node::check(&wire, &object)),
-        Kind::ServiceCidr => decode(value, &mut findings).map(|wire| service_cidr::check(&wire, &object, &mut findings)),
-        Kind::Pod => decode(value, &mut findings).map(|wire| pod::check(&wire, &object, &mut findings)),
+/// The same for the text of an object whose name is known, without a tree of values. None: it cannot be read, and
+/// [`accept`] says what is wrong with it.
+pub fn accept_text(object: &ObjectRef, text: &str) -> Option<Accepted> {
+    let accepted = check(object, text, false);
+    // Whatever else is wrong with an object has been found, and is told.
+    (!matches!(accepted.object, Object::Refused(_)) || !accepted.problems.is_empty()).then_some(accepted)
+}
+
+/// Which object the `value` is.
+fn named(kind: Kind, value: &Value) -> Option<ObjectRef> {
+    let text = |field| value.get("metadata")?.get(field)?.as_str();
+    ObjectRef::named(kind, text("namespace"), text("name"))
+}
+
+fn check<'a>(object: &ObjectRef, source: impl Source<'a>, has_pods: bool) -> Accepted {
+    let mut findings = Findings::new(object);
+    let accepted = match object.kind {
+        Kind::Service => source.read(&mut findings).and_then(|wire| service::check(&wire, object, has_pods, &mut findings)),
+        Kind::EndpointSlice => source.read(&mut findings).and_then(|wire| slice::check(&wire, object, &mut findings)),
+        Kind::Node => source.read(&mut findings).map(|wire| node::check(&wire, object)),
+        Kind::ServiceCidr => source.read(&mut findings).map(|wire| service_cidr::check(&wire, object, &mut findings)),
+        Kind::Pod => source.read(&mut findings).map(|wire| pod::check(&wire, object, &mut findings)),
+        Kind::NetworkPolicy => Some(Object::NetworkPolicy(object.name.clone())),
     };
     let Findings { problems, is_refused, .. } = findings;
     let object = accepted.filter(|_| !is_refused).unwrap_or_else(|| Object::Refused(object.clone()));
-    Some(Accepted { object, problems })
+    Accepted { object, problems }
 }
 
-fn decode<'a, T: Deserialize<'a>>(value: &'a Value, findings: &mut Findings<'_>) -> Option<T> {
-    // Where an error is costs as much to follow as all the rest; nearly no object has one.
-    match T::deserialize(value).or_else(|_| serde_path_to_error::deserialize(value)) {
-        Ok(wire) => Some(wire),
-        Err(error) => {
-            let path = error.path().to_string();
-            let field = if path == "." { String::new() } else { path };
-            findings.add(field, error.into_inner().to_string(), "write it as the Kubernetes API reference shows the field");
-            None
+/// What an object is read from.
+trait Source<'a> {
+    /// Reads the fields of `T`.
+    fn read<T: Deserialize<'a>>(self, findings: &mut Findings<'_>) -> Option<T>;
+}
+
+impl<'a> Source<'a> for &'a Value {
+    fn read<T: Deserialize<'a>>(self, findings: &mut Findings<'_>) -> Option<T> {
+        // Where an error is costs as much to follow as all the rest; nearly no object has one.
+        match T::deserialize(self).or_else(|_| serde_path_to_error::deserialize(self)) {
+            Ok(wire) => Some(wire),
+            Err(error) => {
+                let path = error.path().to_string();
+                let field = if path == "." { String::new() } else { path };
+                findings.add(field, error.into_inner().to_string(), "write it as the Kubernetes API reference shows the field");
+                None
+            }
         }
+    }
+}
+
+/// Text that cannot be read is no finding: its value is asked, which names the field.
+impl<'a> Source<'a> for &'a str {
+    fn read<T: Deserialize<'a>>(self, _: &mut Findings<'_>) -> Option<T> {
+        serde_json::from_str(self).ok()
     }
 }
 

@@ -10,6 +10,7 @@ use super::claims::Claims;
 use super::compile::{Compiled, compile, conflict};
 use super::kept::{KeptSlice, Shared, Zones};
 use super::pods::{self, Pods};
+use super::policies::Policies;
 use super::problem::Findings;
 use super::service_cidr::ServiceCidrs;
 use super::{
@@ -47,6 +48,8 @@ pub struct Cluster {
     slices: HashMap<ObjectName, Arc<str>>,
     pods: Pods,
     service_cidrs: ServiceCidrs,
+    policies: Policies,
+    policies_changed: bool,
     common: Common,
     claims: Claims,
     changed: BTreeSet<ObjectName>,
@@ -73,6 +76,8 @@ impl Cluster {
             slices: HashMap::new(),
             pods: Pods::default(),
             service_cidrs: ServiceCidrs::default(),
+            policies: Policies::default(),
+            policies_changed: false,
             common: Common::default(),
             claims: Claims::default(),
             changed: BTreeSet::new(),
@@ -84,11 +89,13 @@ impl Cluster {
 
     /// Takes in a change. Problems are none of its concern.
     pub fn take(&mut self, event: Event) {
+        self.policies_changed |= event.kind() == Some(Kind::NetworkPolicy);
         match event {
             Event::Follows(kind) => drop(self.awaited.insert(kind)),
             Event::Seen(object) => self.see(object),
             Event::Gone(object) => self.lose(&object),
             Event::Listed(kind, objects) => self.relist(kind, objects),
+            Event::Hidden(kind) => self.hide(kind),
             Event::Problems(..) => {}
         }
     }
@@ -137,6 +144,11 @@ impl Cluster {
         self.service_cidrs.left_out()
     }
 
+    /// What is known of NetworkPolicies, if there was news of them since the last call.
+    pub fn changed_policies(&mut self) -> Option<&Policies> {
+        std::mem::take(&mut self.policies_changed).then_some(&self.policies)
+    }
+
     /// The Service that has `vip`.
     pub fn holder(&self, vip: IpAddr) -> Option<&ObjectName> {
         self.claims.holder(vip).map(|claim| &claim.name)
@@ -183,6 +195,7 @@ impl Cluster {
             Object::Node(spec) => self.set_node(&spec.name.clone(), Some(spec)),
             Object::ServiceCidr(spec) => self.service_cidrs.set(&spec.name, Some(&spec.cidrs)),
             Object::Pod(spec) => self.set_pod(&spec.name.clone(), Some(spec)),
+            Object::NetworkPolicy(name) => self.policies.add(name),
             Object::Ignored(object) => self.lose(&object),
             Object::Refused(_) => {}
         }
@@ -195,6 +208,7 @@ impl Cluster {
             Kind::Node => self.set_node(&object.name, None),
             Kind::ServiceCidr => self.service_cidrs.set(&object.name, None),
             Kind::Pod => self.set_pod(&object.name, None),
+            Kind::NetworkPolicy => self.policies.remove(&object.name),
         }
     }
 
@@ -206,6 +220,7 @@ impl Cluster {
             Kind::Node => vec![ObjectName::new("", &self.node)],
             Kind::ServiceCidr => self.service_cidrs.names().cloned().collect(),
             Kind::Pod => self.pods.names().cloned().collect(),
+            Kind::NetworkPolicy => self.policies.list(),
         };
         for name in known.into_iter().filter(|name| !present.contains(name)) {
             self.lose(&ObjectRef::new(kind, name));
@@ -214,6 +229,13 @@ impl Cluster {
             self.see(object);
         }
         self.awaited.remove(&kind);
+    }
+
+    /// Only of NetworkPolicies it matters whether there are none or none can be seen.
+    fn hide(&mut self, kind: Kind) {
+        if kind == Kind::NetworkPolicy {
+            self.policies = Policies::default();
+        }
     }
 
     fn set_service(&mut self, name: &ObjectName, mut spec: Option<ServiceSpec>) {

@@ -15,6 +15,8 @@ pub enum Object {
     ServiceCidr(ServiceCidrSpec),
     /// A Pod that has an address.
     Pod(PodSpec),
+    /// A NetworkPolicy, of which the name is enough.
+    NetworkPolicy(ObjectName),
     /// An object that is none of our business (an ExternalName Service, a headless one, a slice of FQDNs, a Pod that has
     /// ended): if an earlier version of it was, that is gone.
     Ignored(ObjectRef),
@@ -36,6 +38,7 @@ impl Object {
             Self::Node(_) => Kind::Node,
             Self::ServiceCidr(_) => Kind::ServiceCidr,
             Self::Pod(_) => Kind::Pod,
+            Self::NetworkPolicy(_) => Kind::NetworkPolicy,
             Self::Ignored(object) | Self::Refused(object) => object.kind,
         }
     }
@@ -48,6 +51,7 @@ impl Object {
             Self::Node(spec) => &spec.name,
             Self::ServiceCidr(spec) => &spec.name,
             Self::Pod(spec) => &spec.name,
+            Self::NetworkPolicy(name) => name,
             Self::Ignored(object) | Self::Refused(object) => &object.name,
         }
     }
@@ -66,6 +70,20 @@ pub enum Event {
     Gone(ObjectRef),
     /// All objects of a kind were listed: those that are not among them are gone.
     Listed(Kind, Vec<Object>),
+    /// Of this kind nothing can be told: that it was listed as empty says nothing.
+    Hidden(Kind),
     /// These are the problems of the subject now; none: all is well.
     Problems(Subject, Vec<Problem>),
+}
+
+impl Event {
+    /// The kind of the objects that it is about.
+    pub const fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Follows(kind) | Self::Hidden(kind) | Self::Listed(kind, _) => Some(*kind),
+            Self::Seen(object) => Some(object.kind()),
+            Self::Gone(object) => Some(object.kind),
+            Self::Problems(..) => None,
+        }
+    }
 }

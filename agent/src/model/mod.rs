@@ -16,6 +16,7 @@ mod node;
 mod notes;
 mod pod;
 mod pods;
+mod policies;
 mod problem;
 mod service;
 mod service_cidr;
@@ -25,13 +26,14 @@ mod spec;
 mod tests;
 mod traffic;
 
-pub use accept::{Accepted, accept, accept_with_pods};
+pub use accept::{Accepted, accept, accept_text, accept_with_pods};
 pub use cluster::Cluster;
 pub use compile::Compiled;
 pub use desired::{DesiredBackend, DesiredFrontend, DesiredPort, DesiredService, EndpointSet, Pool};
 pub use event::{Event, Object};
 pub use name::{Kind, ObjectName, ObjectRef};
 pub use notes::{advice, notes};
+pub use policies::Policies;
 pub use problem::{Problem, Subject};
 pub use spec::{
     Conditions, EndpointSpec, Family, Hints, Labels, NodeSpec, PodSpec, PortSpec, Selection, ServiceCidrSpec, ServicePortSpec,

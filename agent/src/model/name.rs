@@ -66,11 +66,14 @@ pub enum Kind {
     ServiceCidr,
     /// `v1`, `Pod`; only a source without slices has use for them.
     Pod,
+    /// `networking.k8s.io/v1`, `NetworkPolicy`: only whether there are any.
+    NetworkPolicy,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Service, Self::EndpointSlice, Self::Node, Self::ServiceCidr, Self::Pod];
+    pub const ALL: [Self; 6] =
+        [Self::Service, Self::EndpointSlice, Self::Node, Self::ServiceCidr, Self::Pod, Self::NetworkPolicy];
 
     /// The word in an object's `kind`.
     pub const fn name(self) -> &'static str {
@@ -80,6 +83,7 @@ impl Kind {
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
             Self::Pod => "Pod",
+            Self::NetworkPolicy => "NetworkPolicy",
         }
     }
 
@@ -108,6 +112,13 @@ impl ObjectRef {
     /// The object of `kind` called `name`.
     pub const fn new(kind: Kind, name: ObjectName) -> Self {
         Self { kind, name }
+    }
+
+    /// The object of `kind` whose metadata say this; none without a name.
+    pub fn named(kind: Kind, namespace: Option<&str>, name: Option<&str>) -> Option<Self> {
+        let (namespace, name) = (namespace.filter(|text| !text.is_empty()), name.filter(|text| !text.is_empty())?);
+        let namespace = if kind.is_namespaced() { namespace.unwrap_or("default") } else { "" };
+        Some(Self::new(kind, ObjectName::new(namespace, name)))
     }
 }
 

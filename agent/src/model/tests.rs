@@ -13,6 +13,7 @@ mod objects;
 mod pods;
 mod properties;
 mod rules;
+mod text;
 mod traps;
 
 fn accepted(kind: Kind, value: &Value) -> Object {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use viaduct_common::{Backend, BackendId, FilterWord, Frontend, L4Address};
 
+use super::filter::filter_rows;
 use super::planner::Planner;
 use super::{Page, Rows, SLOT_GRACE, SlotDigest, SlotRun};
 
@@ -40,6 +41,7 @@ impl Planner {
             Rows::Endpoints(rows) => self.compare_endpoints(&mut audit, rows, page.next.is_none()),
             Rows::Backends(rows) => self.compare_backends(&mut audit, rows, from, end),
             Rows::Filters(rows) => self.compare_filters(&mut audit, rows, from, end),
+            Rows::FilterMasks(mask) => self.compare_filter_mask(&mut audit, *mask),
             Rows::ServiceCidrs(row) => {
                 audit.strays += usize::from(self.tables.service_cidrs != **row);
                 self.tables.service_cidrs = **row;
@@ -130,12 +132,21 @@ impl Planner {
 
     fn compare_filters(&mut self, audit: &mut Audit, rows: &[(u32, FilterWord)], from: u32, end: u32) {
         let found: BTreeMap<_, _> = rows.iter().copied().collect();
-        let words = self.tables.filters.range(from..end).map(|(word, _)| *word).chain(found.keys().copied());
-        let differs = |word: &u32| self.tables.filters.get(word) != found.get(word);
-        let strays: HashSet<_> = words.filter(differs).collect();
+        let read = |word: u32| found.get(&word).copied().unwrap_or_default();
+        let known = self.tables.filter.words().filter(|(word, _)| (from..end).contains(word)).map(|(word, _)| word);
+        let words = known.chain(found.keys().copied());
+        let strays: HashSet<_> = words.filter(|word| self.tables.filter.word(*word) != read(*word)).collect();
         audit.strays += strays.len();
         for word in strays {
-            self.tables.set_filter(word, found.get(&word).copied().unwrap_or_default());
+            self.tables.filter.set(word, read(word));
+        }
+    }
+
+    fn compare_filter_mask(&mut self, audit: &mut Audit, mask: u32) {
+        let rows = filter_rows(mask, self.capacities.filter_words);
+        if rows != self.tables.filter.rows() {
+            audit.strays += 1;
+            self.tables.correct_filter_rows(rows);
         }
     }
 }

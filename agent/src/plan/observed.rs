@@ -15,9 +15,9 @@ pub struct Capacities {
     pub backends: u32,
     /// Rows of `ENDPOINTS`.
     pub endpoints: u32,
-    /// Rows of `FILTERS`, a power of two.
+    /// Rows of `FILTERS`, a power of two; those in use are one, too.
     pub filter_words: u32,
-    /// Rows of `SERVICE_COUNTERS`; row 0 is never used.
+    /// Numbers of service ports; 0 is never used.
     pub services: u32,
 }
 
@@ -68,6 +68,8 @@ pub struct Observed {
     pub runs: BTreeMap<SlotRun, SlotDigest>,
     /// `FILTERS`: rows with a bit set.
     pub filters: BTreeMap<u32, FilterWord>,
+    /// `FILTER_MASKS`.
+    pub filter_mask: u32,
     /// `SERVICE_CIDRS`.
     pub service_cidrs: ServiceCidrs,
 }
@@ -83,13 +85,16 @@ pub enum Table {
     Backends,
     /// `FILTERS`.
     Filters,
+    /// `FILTER_MASKS`.
+    FilterMasks,
     /// `SERVICE_CIDRS`.
     ServiceCidrs,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Frontends, Self::Endpoints, Self::Backends, Self::Filters, Self::ServiceCidrs];
+    pub const ALL: [Self; 6] =
+        [Self::Frontends, Self::Endpoints, Self::Backends, Self::Filters, Self::FilterMasks, Self::ServiceCidrs];
 }
 
 /// Rows of a map. Those that hold nothing may be left out.
@@ -103,6 +108,8 @@ pub enum Rows {
     Backends(Vec<(BackendId, Backend)>),
     /// Of `FILTERS`, in order.
     Filters(Vec<(u32, FilterWord)>),
+    /// The only one of `FILTER_MASKS`.
+    FilterMasks(u32),
     /// The only one of `SERVICE_CIDRS`.
     ServiceCidrs(Box<ServiceCidrs>),
 }
@@ -124,6 +131,7 @@ impl Observed {
             Rows::Endpoints(rows) => self.endpoints.extend(rows),
             Rows::Backends(rows) => self.backends.extend(rows),
             Rows::Filters(rows) => self.filters.extend(rows),
+            Rows::FilterMasks(mask) => self.filter_mask = mask,
             Rows::ServiceCidrs(row) => self.service_cidrs = *row,
         }
     }

@@ -55,6 +55,13 @@ pub enum Op {
         /// Its new content.
         row: FilterWord,
     },
+    /// Fills rows of `FILTERS` behind those in use, and lets packets use all of them then.
+    GrowFilter {
+        /// How many rows are in use so far: the index of the first new one.
+        first: u32,
+        /// The new rows, so many that all together are a power of two.
+        rows: Vec<FilterWord>,
+    },
     /// Sets the row of `SERVICE_CIDRS`. Should it fail half-way, no range counts.
     PutServiceCidrs {
         /// Its new content.
@@ -91,6 +98,7 @@ impl fmt::Display for Op {
             Self::PutFilter { word, row } => {
                 write!(f, "set filter word {word} to {:#x} for VIPs, {:#x} for backends", row.vips, row.backends)
             }
+            Self::GrowFilter { first, rows } => write!(f, "grow the filter from {first} words by {}", rows.len()),
             Self::PutServiceCidrs { row } => {
                 write!(f, "set {} IPv4 and {} IPv6 ranges for ClusterIPs", row.v4_count, row.v6_count)
             }

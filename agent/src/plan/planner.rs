@@ -206,7 +206,7 @@ impl Planner {
             slots: self.capacities.slots - tables.space.free(),
             backends: tables.backends.len() as u32,
             endpoints: tables.listeners.len() as u32,
-            filter_words: tables.filters.len() as u32,
+            filter_words: tables.filter.rows(),
             services: (self.assigned.len() + self.idle.len()) as u32,
         }
     }

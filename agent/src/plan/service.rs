@@ -314,18 +314,24 @@ impl<'a> Draft<'a> {
     }
 
     fn filters(&self) -> Vec<Op> {
-        let tables = &self.planner.tables;
-        let mask = self.planner.capacities.filter_words - 1;
+        let filter = &self.planner.tables.filter;
+        let (vips, backends) = (self.frontends.keys().map(|key| key.addr), self.backends.values().map(|row| row.address.addr));
+        let new = self.planner.tables.filter_growth(vips.clone(), backends.clone(), self.planner.capacities.filter_words);
+        let (first, mask) = (filter.rows(), new.as_ref().map_or(filter.mask(), |new| filter.rows() + new.len() as u32 - 1));
+        let present = |word: u32| {
+            let grown = new.as_ref().and_then(|new| new.get(word.checked_sub(first)? as usize));
+            grown.copied().unwrap_or_else(|| filter.word(word))
+        };
         let mut words: BTreeMap<u32, FilterWord> = BTreeMap::new();
         let mut set = |addr: Addr, bits: fn(&mut FilterWord) -> &mut u64| {
             let place = FilterPlace::of(addr, mask);
-            let word = words.entry(place.word).or_insert_with(|| tables.filters.get(&place.word).copied().unwrap_or_default());
-            *bits(word) |= place.bit;
+            *bits(words.entry(place.word).or_insert_with(|| present(place.word))) |= place.bit;
         };
-        self.frontends.keys().for_each(|key| set(key.addr, |word| &mut word.vips));
-        self.backends.values().for_each(|row| set(row.address.addr, |word| &mut word.backends));
-        let differs = |(word, row): &(u32, FilterWord)| tables.filters.get(word) != Some(row);
-        words.into_iter().filter(differs).map(|(word, row)| Op::PutFilter { word, row }).collect()
+        vips.for_each(|addr| set(addr, |word| &mut word.vips));
+        backends.for_each(|addr| set(addr, |word| &mut word.backends));
+        let changed = words.into_iter().filter(|(word, row)| present(*word) != *row);
+        let put: Vec<_> = changed.map(|(word, row)| Op::PutFilter { word, row }).collect();
+        new.map(|rows| Op::GrowFilter { first, rows }).into_iter().chain(put).collect()
     }
 
     /// The whole address comes first, because port 0 sorts first.

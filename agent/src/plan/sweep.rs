@@ -109,25 +109,12 @@ impl Planner {
         let tables = &mut self.tables;
         let backends = tables.backends.long_retired().collect();
         tables.backends.begin_sweep();
-        let stale = |(word, row): (&u32, &FilterWord)| {
-            let vips = row.vips & !tables.vip_bits.word(*word) & !tables.vip_bits.recent(*word);
-            let backends = row.backends & !tables.backend_bits.word(*word) & !tables.backend_bits.recent(*word);
-            (vips | backends != 0).then_some((*word, FilterWord { vips, backends }))
-        };
-        let bits = tables.filters.iter().filter_map(stale).collect();
-        tables.vip_bits.begin_sweep();
-        tables.backend_bits.begin_sweep();
+        let unneeded = tables.filter.words().map(|(word, row)| (word, tables.filter.unneeded(word, row)));
+        let bits = unneeded.filter(|(_, row)| *row != FilterWord::default()).collect();
+        let filter_mask = tables.filter.mask();
+        tables.filter.begin_sweep();
         let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        Sweep {
-            now: Tick::from_nanos(nanos),
-            nanos,
-            lifetimes,
-            filter_mask: self.capacities.filter_words - 1,
-            backends,
-            bits,
-            kept: 0,
-            expired: 0,
-        }
+        Sweep { now: Tick::from_nanos(nanos), nanos, lifetimes, filter_mask, backends, bits, kept: 0, expired: 0 }
     }
 
     /// Ops that free what the finished `sweep` saw no need for. Each goes to the store and to [`Planner::applied`].
@@ -146,11 +133,9 @@ impl Planner {
         ops.extend(counts.into_iter().map(|(key, count)| endpoint_op(key, count)));
 
         ops.extend(sweep.bits.iter().filter_map(|(word, free)| {
-            let row = tables.filters.get(word)?;
-            let vips = row.vips & !(free.vips & !tables.vip_bits.word(*word) & !tables.vip_bits.recent(*word));
-            let needed = tables.backend_bits.word(*word) | tables.backend_bits.recent(*word);
-            let new = FilterWord { vips, backends: row.backends & !(free.backends & !needed) };
-            (new != *row).then_some(Op::PutFilter { word: *word, row: new })
+            let (row, free) = (tables.filter.word(*word), tables.filter.unneeded(*word, *free));
+            let new = FilterWord { vips: row.vips & !free.vips, backends: row.backends & !free.backends };
+            (new != row).then_some(Op::PutFilter { word: *word, row: new })
         }));
 
         let mut freed: BTreeMap<ServiceId, usize> = BTreeMap::new();

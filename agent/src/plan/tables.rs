@@ -7,7 +7,7 @@ use std::time::Duration;
 use viaduct_common::{Addr, Backend, BackendId, FilterWord, Frontend, L4Address, ServiceCidrs, ServiceId};
 
 use super::backends::Backends;
-use super::filter::NeededBits;
+use super::filter::Filter;
 use super::listeners::Listeners;
 use super::slots::SlotSpace;
 use super::{Capacities, Observed, Op, SlotDigest, SlotRun};
@@ -33,14 +33,12 @@ pub(super) struct Tables {
     pub(super) frontends: BTreeMap<L4Address, Frontend>,
     pub(super) backends: Backends,
     pub(super) listeners: Listeners,
-    pub(super) filters: BTreeMap<u32, FilterWord>,
+    pub(super) filter: Filter,
     pub(super) service_cidrs: ServiceCidrs,
     pub(super) space: SlotSpace,
     runs: BTreeMap<SlotRun, UsedRun>,
     /// The rows of `FRONTENDS` that carry a service's number.
     balanced: HashMap<ServiceId, Balanced>,
-    pub(super) vip_bits: NeededBits,
-    pub(super) backend_bits: NeededBits,
 }
 
 impl Tables {
@@ -53,13 +51,11 @@ impl Tables {
             frontends: BTreeMap::new(),
             backends: Backends::default(),
             listeners: Listeners::default(),
-            filters: observed.filters,
+            filter: Filter::new(observed.filters, observed.filter_mask, capacities.filter_words),
             service_cidrs: observed.service_cidrs,
             space,
             runs,
             balanced: HashMap::new(),
-            vip_bits: NeededBits::new(capacities.filter_words),
-            backend_bits: NeededBits::new(capacities.filter_words),
         };
         observed.endpoints.into_iter().for_each(|(key, count)| tables.listeners.tell(key, count));
         observed.backends.into_iter().for_each(|(id, row)| tables.set_backend(id, Some(row)));
@@ -82,7 +78,11 @@ impl Tables {
             Op::RemoveFrontend { key } => self.set_frontend(*key, None, slots_due),
             Op::PutEndpoint { key, count } => self.listeners.tell(*key, *count),
             Op::RemoveEndpoint { key } => self.listeners.tell(*key, 0),
-            Op::PutFilter { word, row } => self.set_filter(*word, *row),
+            Op::PutFilter { word, row } => self.filter.set(*word, *row),
+            Op::GrowFilter { first, rows } => {
+                (*first..).zip(rows).for_each(|(word, row)| self.filter.set(word, *row));
+                self.filter = self.with_filter_of(first + rows.len() as u32);
+            }
             Op::PutServiceCidrs { row } => self.service_cidrs = **row,
             Op::ClearService { .. } => {}
         }
@@ -154,11 +154,11 @@ impl Tables {
     pub(super) fn set_backend(&mut self, id: BackendId, row: Option<Backend>) {
         if let Some(row) = row {
             self.listeners.add(row.address);
-            self.backend_bits.need(row.address.addr);
+            self.filter.need_backend(row.address.addr);
         }
         if let Some(old) = self.backends.set(id, row) {
             self.listeners.remove(old.address);
-            self.backend_bits.give_up(old.address.addr);
+            self.filter.give_up_backend(old.address.addr);
         }
     }
 
@@ -169,22 +169,47 @@ impl Tables {
             None => self.frontends.remove(&key),
         };
         if let Some(row) = row {
-            self.vip_bits.need(key.addr);
+            self.filter.need_vip(key.addr);
             self.refer(&row);
         }
         if let Some(old) = old {
-            self.vip_bits.give_up(key.addr);
+            self.filter.give_up_vip(key.addr);
             self.unrefer(&old, slots_due);
         }
     }
 
-    /// Sets a row of `FILTERS`.
-    pub(super) fn set_filter(&mut self, word: u32, row: FilterWord) {
-        if row == FilterWord::default() {
-            self.filters.remove(&word);
-        } else {
-            self.filters.insert(word, row);
-        }
+    /// The rows of `FILTERS` behind those in use that make room for these addresses; none if there is room.
+    ///
+    /// Rows in use stay as they are: an address whose place is in a new row is found there before packets look for it. The
+    /// next sweep takes away what is at one place too many.
+    pub(super) fn filter_growth(
+        &self,
+        vips: impl Iterator<Item = Addr>,
+        backends: impl Iterator<Item = Addr>,
+        most: u32,
+    ) -> Option<Vec<FilterWord>> {
+        let wanted = self.filter.wanted(vips, backends, most)?;
+        Some(self.with_filter_of(wanted).rows_from(self.filter.rows()))
+    }
+
+    /// Packets look into so many rows of `FILTERS`, as it turns out.
+    pub(super) fn correct_filter_rows(&mut self, rows: u32) {
+        let mut filter = self.filter.clone();
+        filter.correct_rows(rows);
+        self.tell_needs(&mut filter);
+        self.filter = filter;
+    }
+
+    /// The filter as it is with so many rows.
+    fn with_filter_of(&self, rows: u32) -> Filter {
+        let mut filter = self.filter.resized(rows);
+        self.tell_needs(&mut filter);
+        filter
+    }
+
+    fn tell_needs(&self, filter: &mut Filter) {
+        self.frontends.keys().for_each(|key| filter.need_vip(key.addr));
+        self.backends.iter().for_each(|(_, row)| filter.need_backend(row.address.addr));
     }
 
     fn refer(&mut self, row: &Frontend) {

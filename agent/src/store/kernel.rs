@@ -1,5 +1,9 @@
 //! The maps in the kernel. Nothing else in the agent writes them.
 
+mod counters;
+mod fast_path;
+mod flows;
+
 use std::io;
 use std::ops::AddAssign;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -7,16 +11,21 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::hash_map::HashMap;
-use aya::maps::{Array, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, IterableMap, Map, MapData, MapError, PerCpuArray};
+use aya::util::nr_cpus;
 use viaduct_common::abi::{self, MapSpec};
 use viaduct_common::{
     AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, Frontend, L4Address, Plain, Reason,
     ServiceCidrs, ServiceId,
 };
 
-use super::{MapStore, StoreError};
+use counters::CounterMap;
+pub use fast_path::{DeliveryCounts, KernelFastPath};
+use flows::FlowTables;
+
+use super::{MapStore, StoreError, observe};
 use crate::bpf::{self, Batches};
-use crate::plan::{Capacities, Keep, Op, Page, Rows as PageRows, SlotDigest, SlotRun, Table};
+use crate::plan::{Capacities, Keep, Observed, Op, Page, Rows as PageRows, SlotDigest, SlotRun, Table};
 use crate::wire::Wire;
 
 /// Rows that are read or written with one system call: enough to make its cost vanish, few enough to stay in the cache.
@@ -28,36 +37,35 @@ type Counts<V> = PerCpuArray<MapData, Wire<V>>;
 /// Rows of a map, and where the next part of it begins.
 type Part<I, V> = (Vec<(I, V)>, Option<u32>);
 
-/// The number of the first part of the IPv6 flows. Those before it are buckets of the IPv4 flows, of which no map has so many.
-const IPV6_PARTS: u32 = 1 << 31;
-
 /// The maps of one loaded object.
 pub struct KernelStore {
     capacities: Capacities,
-    cpus: usize,
+    /// True as long as nothing was written: the maps are as empty as they were made.
+    is_untouched: bool,
     frontends: Rows<L4Address, Frontend>,
     slots: Cells<[u32; 2]>,
     backends: Cells<Backend>,
     endpoints: Rows<L4Address, u32>,
     filters: Cells<FilterWord>,
+    filter_masks: Cells<u32>,
     service_cidrs: Cells<ServiceCidrs>,
-    flows: Rows<FlowKey<u32>, FlowEntry<u32>>,
-    flows_v6: Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>,
+    flows: FlowTables,
     affinities: Rows<AffinityKey, AffinityEntry>,
-    service_counters: Counts<Counters>,
-    backend_counters: Counts<Counters>,
+    service_counters: CounterMap,
+    backend_counters: CounterMap,
     reasons: PacketCounts,
 }
 
 impl KernelStore {
-    /// Takes the maps that the agent writes or reads out of a loaded object.
-    pub fn new(object: &mut Ebpf) -> Result<Self, StoreError> {
+    /// Takes the maps that the agent writes or reads out of an object that was just loaded: its maps were made with it and
+    /// hold nothing. Service ports have numbers up to `services`.
+    pub fn new(object: &mut Ebpf, services: u32) -> Result<Self, StoreError> {
         let frontends = take(object, abi::FRONTENDS)?;
         let endpoints = take(object, abi::ENDPOINTS)?;
         let slots: Cells<[u32; 2]> = open(abi::SLOTS, take(object, abi::SLOTS)?)?;
         let backends: Cells<Backend> = open(abi::BACKENDS, take(object, abi::BACKENDS)?)?;
         let filters: Cells<FilterWord> = open(abi::FILTERS, take(object, abi::FILTERS)?)?;
-        let service_counters: Counts<Counters> = open(abi::SERVICE_COUNTERS, take(object, abi::SERVICE_COUNTERS)?)?;
+        let cpus = nr_cpus().map_err(|(_, error)| failed(abi::SERVICE_COUNTERS, "read", error))? as u32;
         Ok(Self {
             capacities: Capacities {
                 frontends: entries(abi::FRONTENDS, &frontends)?,
@@ -65,20 +73,20 @@ impl KernelStore {
                 backends: backends.len(),
                 endpoints: entries(abi::ENDPOINTS, &endpoints)?,
                 filter_words: filters.len(),
-                services: service_counters.len(),
+                services: services + 1,
             },
-            cpus: aya::util::nr_cpus().map_err(|(_, error)| failed(abi::SERVICE_COUNTERS, "read", error))?,
+            is_untouched: true,
             frontends: open(abi::FRONTENDS, frontends)?,
             slots,
             backends,
             endpoints: open(abi::ENDPOINTS, endpoints)?,
             filters,
+            filter_masks: open(abi::FILTER_MASKS, take(object, abi::FILTER_MASKS)?)?,
             service_cidrs: open(abi::SERVICE_CIDRS, take(object, abi::SERVICE_CIDRS)?)?,
-            flows: open(abi::FLOWS, take(object, abi::FLOWS)?)?,
-            flows_v6: open(abi::FLOWS_V6, take(object, abi::FLOWS_V6)?)?,
+            flows: FlowTables::new(object)?,
             affinities: open(abi::AFFINITY, take(object, abi::AFFINITY)?)?,
-            service_counters,
-            backend_counters: open(abi::BACKEND_COUNTERS, take(object, abi::BACKEND_COUNTERS)?)?,
+            service_counters: CounterMap::new(object, abi::SERVICE_COUNTERS, cpus)?,
+            backend_counters: CounterMap::new(object, abi::BACKEND_COUNTERS, cpus)?,
             reasons: PacketCounts(Arc::new(open(abi::REASONS, take(object, abi::REASONS)?)?)),
         })
     }
@@ -112,14 +120,17 @@ impl KernelStore {
         Ok(())
     }
 
-    fn clear_counters(&mut self, of: MapSpec, index: u32) -> Result<(), StoreError> {
-        let map = if of == abi::SERVICE_COUNTERS { &mut self.service_counters } else { &mut self.backend_counters };
-        if of == abi::BACKEND_COUNTERS && !has_counters(map, index) {
-            return Ok(());
+    /// The new rows come first: no packet looks into them before the mask says so.
+    fn grow_filter(&mut self, first: u32, rows: &[FilterWord]) -> Result<(), StoreError> {
+        let end = u32::try_from(rows.len()).ok().and_then(|count| first.checked_add(count));
+        let Some(end) = end.filter(|end| *end <= self.capacities.filter_words && end.is_power_of_two()) else {
+            return Err(StoreError::OutOfRange { map: abi::FILTERS.name, index: first });
+        };
+        let indexes: Vec<u32> = (first..end).collect();
+        for (indexes, rows) in indexes.chunks(BATCH).zip(rows.chunks(BATCH)) {
+            bpf::update_batch(fd_of(&self.filters), indexes, rows).map_err(|error| failed(abi::FILTERS, "write", error))?;
         }
-        let zeroes = PerCpuValues::try_from(vec![Wire(Counters::default()); self.cpus]);
-        let zeroes = zeroes.map_err(|error| failed(of, "write", error))?;
-        map.set(index, zeroes, 0).map_err(|error| refused(of, "write", error))
+        set(abi::FILTER_MASKS, &mut self.filter_masks, 0, end - 1)
     }
 }
 
@@ -148,12 +159,21 @@ impl MapStore for KernelStore {
                 let (rows, next) = part(abi::FILTERS, &self.filters, from, |word| word, is_empty)?;
                 (PageRows::Filters(rows), next)
             }
+            Table::FilterMasks => {
+                let row = self.filter_masks.get(&0, 0).map_err(|error| refused(abi::FILTER_MASKS, "read", error))?;
+                (PageRows::FilterMasks(row.0), None)
+            }
             Table::ServiceCidrs => {
                 let row = self.service_cidrs.get(&0, 0).map_err(|error| refused(abi::SERVICE_CIDRS, "read", error))?;
                 (PageRows::ServiceCidrs(Box::new(row.0)), None)
             }
         };
         Ok(Page { rows, next })
+    }
+
+    fn observe(&self) -> Result<Observed, StoreError> {
+        // Reading a million rows takes a fifth of a second, and these are empty.
+        if self.is_untouched { Ok(Observed::default()) } else { observe(self) }
     }
 
     fn digest(&self, run: SlotRun) -> Result<Option<SlotDigest>, StoreError> {
@@ -175,6 +195,7 @@ impl MapStore for KernelStore {
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), StoreError> {
+        self.is_untouched = false;
         match op {
             Op::PutBackend { id, row } => set(abi::BACKENDS, &mut self.backends, id.0, *row),
             Op::WriteSlots { first, backends } => self.write_slots(*first, backends),
@@ -183,24 +204,18 @@ impl MapStore for KernelStore {
             Op::PutEndpoint { key, count } => insert(abi::ENDPOINTS, &mut self.endpoints, *key, *count),
             Op::RemoveEndpoint { key } => remove(abi::ENDPOINTS, &mut self.endpoints, *key),
             Op::PutFilter { word, row } => set(abi::FILTERS, &mut self.filters, *word, *row),
+            Op::GrowFilter { first, rows } => self.grow_filter(*first, rows),
             Op::PutServiceCidrs { row } => self.write_service_cidrs(row),
             Op::ClearBackend { id } => {
                 set(abi::BACKENDS, &mut self.backends, id.0, Backend::default())?;
-                self.clear_counters(abi::BACKEND_COUNTERS, id.0)
+                self.backend_counters.clear(id.0)
             }
-            Op::ClearService { id } => self.clear_counters(abi::SERVICE_COUNTERS, id.0),
+            Op::ClearService { id } => self.service_counters.clear(id.0),
         }
     }
 
     fn visit_flows(&mut self, from: u32, visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep) -> Result<Option<u32>, StoreError> {
-        if from < IPV6_PARTS {
-            let mut visit = |key: &FlowKey<u32>, row: &FlowEntry<u32>| visit(&key.convert(), &row.convert());
-            let next = visit_rows(abi::FLOWS, &mut self.flows, from, &mut visit)?;
-            return Ok(Some(next.unwrap_or(IPV6_PARTS)));
-        }
-        let mut visit = |key: &FlowKey<[u32; 4]>, row: &FlowEntry<[u32; 4]>| visit(&key.convert(), &row.convert());
-        let next = visit_rows(abi::FLOWS_V6, &mut self.flows_v6, from - IPV6_PARTS, &mut visit)?;
-        Ok(next.map(|next| next + IPV6_PARTS))
+        self.flows.visit(from, visit)
     }
 
     fn visit_affinities(
@@ -212,14 +227,11 @@ impl MapStore for KernelStore {
     }
 
     fn service_counters(&self, id: ServiceId) -> Result<Counters, StoreError> {
-        sum(abi::SERVICE_COUNTERS, &self.service_counters, id.0)
+        self.service_counters.read(id.0)
     }
 
     fn backend_counters(&self, id: BackendId) -> Result<Counters, StoreError> {
-        if !has_counters(&self.backend_counters, id.0) {
-            return Ok(Counters::default());
-        }
-        sum(abi::BACKEND_COUNTERS, &self.backend_counters, id.0)
+        self.backend_counters.read(id.0)
     }
 
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, StoreError> {
@@ -330,11 +342,6 @@ fn remove_as_seen<K: Plain, V: Plain + PartialEq>(
         Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
         Err(error) => Err(refused(spec, "read", error)),
     }
-}
-
-/// Per-CPU rows are dear: backends beyond the end of the map are not counted one by one.
-fn has_counters(map: &Counts<Counters>, index: u32) -> bool {
-    index < map.len()
 }
 
 fn set<V: Plain>(spec: MapSpec, map: &mut Cells<V>, index: u32, row: V) -> Result<(), StoreError> {

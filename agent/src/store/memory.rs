@@ -27,6 +27,8 @@ pub struct MemoryStore {
     pub endpoints: BTreeMap<L4Address, u32>,
     /// `FILTERS`.
     pub filters: Vec<FilterWord>,
+    /// `FILTER_MASKS`.
+    pub filter_mask: u32,
     /// `SERVICE_CIDRS`.
     pub service_cidrs: ServiceCidrs,
     /// `FLOWS`.
@@ -51,6 +53,7 @@ impl MemoryStore {
             backends: vec![Backend::default(); capacities.backends as usize],
             endpoints: BTreeMap::new(),
             filters: vec![FilterWord::default(); capacities.filter_words as usize],
+            filter_mask: 0,
             service_cidrs: ServiceCidrs::default(),
             flows: HashMap::new(),
             affinities: HashMap::new(),
@@ -71,6 +74,15 @@ impl MemoryStore {
         {
             *odd = BackendId(0);
         }
+        Ok(())
+    }
+
+    fn grow_filter(&mut self, first: u32, rows: &[FilterWord]) -> Result<(), StoreError> {
+        let (start, end) = (first as usize, first as usize + rows.len());
+        let out_of_range = StoreError::OutOfRange { map: abi::FILTERS.name, index: first };
+        let place = self.filters.get_mut(start..end).filter(|_| end.is_power_of_two()).ok_or(out_of_range)?;
+        place.copy_from_slice(rows);
+        self.filter_mask = end as u32 - 1;
         Ok(())
     }
 }
@@ -130,6 +142,7 @@ impl MapStore for MemoryStore {
                 rows.retain(|(_, row)| *row != FilterWord::default());
                 (Rows::Filters(rows), next)
             }
+            Table::FilterMasks => (Rows::FilterMasks(self.filter_mask), None),
             Table::ServiceCidrs => (Rows::ServiceCidrs(Box::new(self.service_cidrs)), None),
         };
         Ok(Page { rows, next })
@@ -154,6 +167,7 @@ impl MapStore for MemoryStore {
             }
             Op::RemoveEndpoint { key } => drop(self.endpoints.remove(key)),
             Op::PutFilter { word, row } => set(&mut self.filters, abi::FILTERS.name, *word, *row)?,
+            Op::GrowFilter { first, rows } => self.grow_filter(*first, rows)?,
             Op::PutServiceCidrs { row } => self.service_cidrs = **row,
             Op::ClearBackend { id } => {
                 set(&mut self.backends, abi::BACKENDS.name, id.0, Backend::default())?;

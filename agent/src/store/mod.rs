@@ -1,5 +1,6 @@
 //! The maps behind one trait: in the kernel, or in memory for tests.
 
+pub mod fast_path;
 pub mod kernel;
 pub mod memory;
 
@@ -38,6 +39,9 @@ pub enum StoreError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The program that frees rows of flows can't be loaded or run.
+    #[error("cannot free flows that are over")]
+    Forget(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// The maps of one datapath. Only implementations of this trait write maps.
@@ -52,24 +56,9 @@ pub trait MapStore {
     /// Stands for what `run` holds; none if it does not lie within `SLOTS`.
     fn digest(&self, run: SlotRun) -> Result<Option<SlotDigest>, StoreError>;
 
-    /// Reads everything that ops can change.
+    /// What everything holds that ops can change.
     fn observe(&self) -> Result<Observed, StoreError> {
-        let mut observed = Observed::default();
-        for table in Table::ALL {
-            let mut next = Some(0);
-            while let Some(from) = next {
-                let page = self.read(table, from)?;
-                observed.add(page.rows);
-                next = page.next;
-            }
-        }
-        let runs: BTreeSet<_> = observed.frontends.values().filter_map(SlotRun::of).collect();
-        for run in runs {
-            if let Some(digest) = self.digest(run)? {
-                observed.runs.insert(run, digest);
-            }
-        }
-        Ok(observed)
+        observe(self)
     }
 
     /// Applies one change. Removing what is absent is success; after an error the maps are as they were, except that
@@ -96,4 +85,24 @@ pub trait MapStore {
 
     /// Packets by reason, summed over the CPUs; reasons that never occurred are left out.
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, StoreError>;
+}
+
+/// Reads everything that ops can change.
+fn observe<S: MapStore + ?Sized>(store: &S) -> Result<Observed, StoreError> {
+    let mut observed = Observed::default();
+    for table in Table::ALL {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let page = store.read(table, from)?;
+            observed.add(page.rows);
+            next = page.next;
+        }
+    }
+    let runs: BTreeSet<_> = observed.frontends.values().filter_map(SlotRun::of).collect();
+    for run in runs {
+        if let Some(digest) = store.digest(run)? {
+            observed.runs.insert(run, digest);
+        }
+    }
+    Ok(observed)
 }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 use viaduct_common::Lifetimes;
 
-use crate::model::{Cluster, Event, ObjectName};
+use crate::model::{Cluster, Event, ObjectName, Policies};
 use crate::plan::{Planner, Refusal};
 use crate::store::{MapStore, StoreError};
 use chores::{Auditing, Sweeping};
@@ -91,6 +91,7 @@ pub struct Sync<S> {
     tally: Tally,
     rounds: u64,
     progress: watch::Sender<Progress>,
+    policies: watch::Sender<Policies>,
 }
 
 impl<S: MapStore> Sync<S> {
@@ -128,6 +129,7 @@ impl<S: MapStore> Sync<S> {
             tally: Tally::default(),
             rounds: 0,
             progress: watch::Sender::default(),
+            policies: watch::Sender::default(),
         })
     }
 
@@ -146,6 +148,11 @@ impl<S: MapStore> Sync<S> {
     /// How the loop stands, now and later.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    /// What is known of NetworkPolicies, now and later.
+    pub fn policies(&self) -> watch::Receiver<Policies> {
+        self.policies.subscribe()
     }
 
     /// Runs until the source ends. It may be dropped at any time: ops are never cut in two, and what is left undone is
@@ -194,6 +201,9 @@ impl<S: MapStore> Sync<S> {
             self.tell_of(&event);
             self.problems.take(&event, &mut *self.observer);
             self.cluster.take(event);
+        }
+        if let Some(policies) = self.cluster.changed_policies() {
+            self.policies.send_replace(policies.clone());
         }
     }
 
@@ -303,7 +313,7 @@ impl<S: MapStore> Sync<S> {
             Event::Seen(object) => Fact::Received { kind: object.kind(), changes: 1 },
             Event::Gone(object) => Fact::Received { kind: object.kind, changes: 1 },
             Event::Listed(kind, objects) => Fact::Listed { kind: *kind, objects: objects.len() },
-            Event::Follows(_) | Event::Problems(..) => return,
+            Event::Follows(_) | Event::Hidden(_) | Event::Problems(..) => return,
         };
         self.observer.note(fact);
     }

@@ -26,7 +26,7 @@ impl Problems {
                     .filter(|subject| !listed.contains(subject))
                     .for_each(|gone| self.set(gone, BTreeSet::new(), observer));
             }
-            Event::Follows(_) | Event::Seen(_) | Event::Gone(_) => {}
+            Event::Follows(_) | Event::Hidden(_) | Event::Seen(_) | Event::Gone(_) => {}
         }
     }
 

@@ -4,14 +4,32 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{Config, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, config::InClusterError};
+use tower::{BoxError, ServiceBuilder};
 use tracing::{debug, info};
 
 use crate::sync::chain;
 
 /// How long the system may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a connection is found to be dead whose other end went without a word: a watch would wait for minutes.
+mod keepalive {
+    use std::time::Duration;
+
+    /// For how long nothing comes before the other end is asked.
+    pub(super) const QUIET: Duration = Duration::from_secs(15);
+    /// How long until it is asked again.
+    pub(super) const INTERVAL: Duration = Duration::from_secs(5);
+    /// How often it is asked.
+    pub(super) const PROBES: u32 = 3;
+    /// How long what was sent may wait to be acknowledged.
+    pub(super) const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+}
 
 /// How to find the API server.
 #[derive(Clone, Default, Debug)]
@@ -130,12 +148,33 @@ async fn make(options: &ClientOptions) -> Result<(String, Client), ClientError> 
     if let Some(url) = url {
         config.cluster_url = url;
     }
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // Whoever asks decides when to ask again, and says why it is necessary.
-    config.default_retry = false;
     let url = config.cluster_url.to_string();
-    let client = Client::try_from(config).map_err(|source| ClientError::Client { url: url.clone(), source: Box::new(source) })?;
+    let client = client(config).map_err(|source| ClientError::Client { url: url.clone(), source: Box::new(source) })?;
     Ok((url, client))
+}
+
+/// A client like those that kube makes, but for two things: it notices when the other end is gone, and it asks once. Whoever
+/// asks decides when to ask again, and says why it is necessary.
+fn client(config: Config) -> Result<Client, kube::Error> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(keepalive::QUIET));
+    tcp.set_keepalive_interval(Some(keepalive::INTERVAL));
+    tcp.set_keepalive_retries(Some(keepalive::PROBES));
+    tcp.set_tcp_user_timeout(Some(keepalive::UNACKNOWLEDGED));
+    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
 fn parse_url(url: &str) -> Result<http::Uri, ClientError> {
@@ -148,4 +187,43 @@ async fn from_kubeconfig(path: &PathBuf) -> Result<Config, ClientError> {
     let failed = |source| ClientError::Kubeconfig { path: path.clone(), source };
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The kernel's timer of the connection to the local `port`, as `/proc/net/tcp` has it: kind and 1/100 seconds, in hexadecimal.
+    fn timer(port: u16) -> Option<(u8, u64)> {
+        let (remote, established) = (format!("0100007F:{port:04X}"), "01");
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row[2] == remote && row[3] == established)?;
+        let (kind, rest) = row[5].split_once(':').unwrap();
+        Some((u8::from_str_radix(kind, 16).unwrap(), u64::from_str_radix(rest, 16).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_connection_asks_whether_the_other_end_is_still_there() {
+        const KEEPALIVE: u8 = 2;
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let options = ClientOptions { api_server: Some(format!("http://127.0.0.1:{port}")), ..ClientOptions::default() };
+        let connection = connect(&options).await.unwrap();
+        let request = http::Request::get("/version").body(Body::empty()).unwrap();
+        let asking = tokio::spawn(async move { connection.client().1.send(request).await });
+        let (_silent, _) = server.accept().await.unwrap();
+        // Until the request is acknowledged, the connection's timer is another one.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while timer(port).is_none_or(|(kind, _)| kind != KEEPALIVE) && std::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (kind, due) = timer(port).unwrap();
+        assert!(kind == KEEPALIVE && due <= keepalive::QUIET.as_secs() * 100, "timer {kind}, due in {due}");
+        asking.abort();
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::failure::{Failure, Reason};
-use crate::model::{Accepted, Kind, Object, ObjectName, ObjectRef, Problem, accept};
+use crate::model::{Accepted, Kind, Object, ObjectRef, Problem, accept, accept_text};
 
 /// A part of a list.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub(super) fn page(kind: Kind, body: &[u8]) -> Result<Page, Failure> {
     let Wire { metadata, items } = serde_json::from_slice(body).map_err(|error| undecodable(&error, body))?;
     let version = metadata.resource_version.filter(|version| !version.is_empty());
     let version = version.ok_or_else(|| Failure::new(Reason::Undecodable, "a list came without metadata.resourceVersion"))?;
-    let found = items.unwrap_or_default().into_iter().filter_map(|item| found(kind, item.get())).collect();
+    let found = |item: &RawValue| found(kind, &meta(item.get())?, item.get());
+    let found = items.unwrap_or_default().into_iter().filter_map(found).collect();
     Ok(Page { found, version, next: metadata.next.filter(|next| !next.is_empty()) })
 }
 
@@ -58,14 +59,15 @@ pub(super) fn line(kind: Kind, line: &[u8]) -> Result<(Told, String), Failure> {
     }
     let wire: Wire<'_> = serde_json::from_slice(line).map_err(|error| undecodable(&error, line))?;
     let object = wire.object.get();
+    let mut meta = meta(object).unwrap_or_default();
+    let version = meta.resource_version.take().filter(|version| !version.is_empty());
     let told = match wire.r#type {
-        "ADDED" | "MODIFIED" => Told::Seen(found(kind, object)),
-        "DELETED" => Told::Gone(reference(kind, object)),
+        "ADDED" | "MODIFIED" => Told::Seen(found(kind, &meta, object)),
+        "DELETED" => Told::Gone(meta.object(kind)),
         "BOOKMARK" => Told::Bookmark,
         "ERROR" => return Ok((Told::Failed(Failure::of_event(object)), String::new())),
         other => return Err(Failure::new(Reason::Undecodable, format!("{other:?} is not a type of change"))),
     };
-    let version = meta(object).and_then(|meta| meta.resource_version).filter(|version| !version.is_empty());
     let version = version.ok_or_else(|| Failure::new(Reason::Undecodable, "a change came without metadata.resourceVersion"))?;
     Ok((told, version))
 }
@@ -79,6 +81,12 @@ struct Meta {
     resource_version: Option<String>,
     #[serde(rename = "continue")]
     next: Option<String>,
+}
+
+impl Meta {
+    fn object(&self, kind: Kind) -> Option<ObjectRef> {
+        ObjectRef::named(kind, self.namespace.as_deref(), self.name.as_deref())
+    }
 }
 
 fn meta(object: &str) -> Option<Meta> {
@@ -103,12 +111,13 @@ fn fields(object: &str) -> serde_json::Result<Value> {
     Ok(fields.into())
 }
 
-fn found(kind: Kind, object: &str) -> Option<Accepted> {
-    match fields(object) {
+/// Nearly every object is read straight from its text; what cannot be is looked at field by field.
+fn found(kind: Kind, meta: &Meta, text: &str) -> Option<Accepted> {
+    let object = meta.object(kind)?;
+    accept_text(&object, text).or_else(|| match fields(text) {
         Ok(value) => accept(kind, &value),
         // It is JSON, or the line or the list would not have been read, but not such as fits into memory: nested too deep.
         Err(error) => {
-            let object = reference(kind, object)?;
             let problem = Problem {
                 origin: None,
                 object: Some(object.clone()),
@@ -118,13 +127,7 @@ fn found(kind: Kind, object: &str) -> Option<Accepted> {
             };
             Some(Accepted { object: Object::Refused(object), problems: vec![problem] })
         }
-    }
-}
-
-fn reference(kind: Kind, object: &str) -> Option<ObjectRef> {
-    let Meta { name, namespace, .. } = meta(object)?;
-    let name = name.filter(|name| !name.is_empty())?;
-    Some(ObjectRef::new(kind, ObjectName::new(namespace.as_deref().unwrap_or_default(), &name)))
+    })
 }
 
 /// A failure that shows the beginning of what could not be read.

@@ -181,7 +181,8 @@ impl<'a> Follower<'a> {
     /// Nothing is known of this kind, and nobody need wait for it.
     async fn tell_of_nothing(&mut self) -> Result<(), Stop> {
         self.has_told = true;
-        self.send(vec![Event::Listed(self.followed.kind, Vec::new())]).await
+        let kind = self.followed.kind;
+        self.send(vec![Event::Listed(kind, Vec::new()), Event::Hidden(kind)]).await
     }
 
     /// Lists everything; the version of the list.

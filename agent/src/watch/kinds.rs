@@ -66,6 +66,17 @@ impl Followed {
         }
     }
 
+    /// Policies for traffic, which the fast path must not pass by.
+    pub(super) const fn network_policies() -> Self {
+        Self {
+            kind: Kind::NetworkPolicy,
+            path: "/apis/networking.k8s.io/v1/networkpolicies",
+            labels: None,
+            fields: None,
+            is_optional: true,
+        }
+    }
+
     /// The URL of a page of `limit` objects (0: all of them), the first one or the one at `token`.
     pub(super) fn page_url(&self, limit: u32, token: Option<&str>) -> String {
         self.url(|query| {
@@ -104,7 +115,7 @@ pub(super) const fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::Service | Kind::Node | Kind::Pod => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::ServiceCidr => "networking.k8s.io/v1",
+        Kind::ServiceCidr | Kind::NetworkPolicy => "networking.k8s.io/v1",
     }
 }
 
@@ -120,6 +131,7 @@ pub(super) fn object_url(object: &ObjectRef) -> String {
         Kind::Node => "nodes",
         Kind::ServiceCidr => "servicecidrs",
         Kind::Pod => "pods",
+        Kind::NetworkPolicy => "networkpolicies",
     };
     let namespace = match &*object.name.namespace {
         "" => String::new(),
@@ -136,8 +148,14 @@ mod tests {
 
     #[test]
     fn the_selectors_are_the_reference_s() {
-        let urls = [Followed::services(), Followed::slices(), Followed::node("n1"), Followed::service_cidrs()]
-            .map(|followed| followed.page_url(500, None));
+        let followed = [
+            Followed::services(),
+            Followed::slices(),
+            Followed::node("n1"),
+            Followed::service_cidrs(),
+            Followed::network_policies(),
+        ];
+        let urls = followed.map(|followed| followed.page_url(500, None));
         assert_eq!(
             urls,
             [
@@ -145,6 +163,7 @@ mod tests {
                 "/apis/discovery.k8s.io/v1/endpointslices?labelSelector=%21service.kubernetes.io%2Fheadless&limit=500",
                 "/api/v1/nodes?fieldSelector=metadata.name%3Dn1&limit=500",
                 "/apis/networking.k8s.io/v1/servicecidrs?limit=500",
+                "/apis/networking.k8s.io/v1/networkpolicies?limit=500",
             ]
         );
     }

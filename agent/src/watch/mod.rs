@@ -1,6 +1,6 @@
 //! Kubernetes objects from an API server. Only this module talks to it.
 //!
-//! Services, slices, the own Node and the ranges for ClusterIPs are listed page by page and then watched, with the
+//! Services, slices, the own Node, the ranges for ClusterIPs and the names of NetworkPolicies are listed page by page and then watched, with the
 //! selectors that the reference proxy uses, so that an object which stops matching arrives as a deletion. Only the fields
 //! that are used are kept.
 //!
@@ -68,6 +68,8 @@ impl Source {
             return;
         }
         let [services, slices, node, cidrs] = all.map(|followed| Follower::new(followed, &shared));
-        tokio::join!(services.run(), slices.run(), node.run(), cidrs.run());
+        // Nobody waits for these: until they are listed, the fast path is off.
+        let policies = Follower::new(Followed::network_policies(), &shared);
+        tokio::join!(services.run(), slices.run(), node.run(), cidrs.run(), policies.run());
     }
 }

@@ -51,7 +51,7 @@ async fn create(handle: &rtnetlink::Handle, message: RouteNetlinkMessage) -> Res
     request(handle, message, NLM_F_CREATE | NLM_F_EXCL).await
 }
 
-async fn request(handle: &rtnetlink::Handle, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
+pub(crate) async fn request(handle: &rtnetlink::Handle, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
     let mut message = NetlinkMessage::from(message);
     message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
     let mut replies = handle.clone().request(message)?;
@@ -65,7 +65,7 @@ async fn request(handle: &rtnetlink::Handle, message: RouteNetlinkMessage, flags
     Ok(())
 }
 
-fn message(index: u32, parent: TcHandle, handle: TcHandle, kind: &str) -> TcMessage {
+pub(crate) fn message(index: u32, parent: TcHandle, handle: TcHandle, kind: &str) -> TcMessage {
     let mut message = TcMessage::default();
     message.header.index = index.cast_signed();
     message.header.parent = parent;
@@ -95,7 +95,7 @@ async fn remove_egress_filters(handle: &rtnetlink::Handle, index: u32) -> Result
 }
 
 /// Adds somebody else's filter, whose program lets everything go on.
-async fn add_other_filter(handle: &rtnetlink::Handle, index: u32, minor: u16) -> Result<()> {
+pub(crate) async fn add_other_filter(handle: &rtnetlink::Handle, index: u32, minor: u16) -> Result<()> {
     let program = programs()?.to_pod;
     let mut filter = message(index, TcHandle { major: u16::MAX, minor }, THEIRS.into(), "bpf");
     filter.header.info = 40 << 16 | u32::from((libc::ETH_P_ALL as u16).to_be());

@@ -4,6 +4,9 @@
 //! of its own.
 
 mod attach;
+mod facts;
 mod links;
+mod netfilter;
 mod start;
+mod status;
 mod world;

@@ -16,7 +16,7 @@ use viaduct_lab::{Lab, Process, Program, Topology};
 use crate::attach::{filters, netlink, remove_clsact};
 use crate::world::PATIENCE;
 
-const VIADUCT: &str = env!("CARGO_BIN_EXE_viaduct");
+pub(crate) const VIADUCT: &str = env!("CARGO_BIN_EXE_viaduct");
 const FOLDER: &str = "/sys/fs/bpf/viaduct";
 
 fn program(manifests: &TempDir, more: &[&str]) -> Program {
@@ -24,7 +24,7 @@ fn program(manifests: &TempDir, more: &[&str]) -> Program {
     Program::new(VIADUCT).args(["run", "--node-name", "n1", "--manifests", manifests]).args(more.iter().copied())
 }
 
-async fn start(lab: &Lab, manifests: &TempDir, more: &[&str]) -> Result<Process> {
+pub(crate) async fn start(lab: &Lab, manifests: &TempDir, more: &[&str]) -> Result<Process> {
     let process = lab.node().start(program(manifests, more)).await?;
     process.wait_for_line("viaduct is ready", PATIENCE).await?;
     Ok(process)
@@ -61,20 +61,22 @@ async fn it_says_when_it_is_ready_and_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What the agent of the calling thread's namespace shows at `path`.
+pub(crate) async fn read_page(path: &str) -> Result<String> {
+    let mut stream = tokio::net::TcpStream::connect("127.0.0.1:10249").await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
 #[tokio::test]
 async fn metrics_can_be_read_on_the_node() -> Result<()> {
     let lab = Topology::point_to_point().build().await?;
     let manifests = TempDir::new()?;
     let agent = start(&lab, &manifests, &[]).await?;
     agent.wait_for_line("metrics can be read", PATIENCE).await?;
-    let read = || async {
-        let mut stream = tokio::net::TcpStream::connect("127.0.0.1:10249").await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok(text)
-    };
-    let text = lab.node().namespace().run(read).await?;
+    let text = lab.node().namespace().run(|| read_page("/metrics")).await?;
     for line in
         ["viaduct_synced 1", r#"viaduct_map_rows{map="slots"}"#, r#"viaduct_datapath_packets_total{reason="no_such_port"} 0"#]
     {

@@ -94,7 +94,7 @@ pub(crate) fn attacher(mode: AttachMode) -> Result<Attacher> {
 /// Loads programs.
 pub(crate) fn programs() -> Result<Programs> {
     let limits = Limits { services: 1, frontends: 1, backends: 1, slots: 1, flows: 64, affinities: 64 };
-    let config = DatapathConfig { limits, lifetimes: Lifetimes::DEFAULT, hash_seed: 0, trace: false };
+    let config = DatapathConfig { limits, lifetimes: Lifetimes::DEFAULT, hash_seed: 0, trace: false, fast_path: false };
     let object = viaduct::object::embedded().context("the agent has no object; run `cargo xtask build`")?;
     Ok(Datapath::load(object, &config, Features::detect())?.programs)
 }

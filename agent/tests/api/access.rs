@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use viaduct::watch::{ClientError, ClientOptions, connect};
 use viaduct_apiserver::{Access, ApiServer, Authority, Credentials, Fault, Options, Resource, Status, Verb};
 
 use crate::objects::{ONE, TWO, one, two, web};
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 
 async fn server(options: Options) -> ApiServer {
     let server = ApiServer::start(options).await.unwrap();
@@ -124,4 +125,37 @@ async fn a_role_that_shows_services_and_slices_alone_is_enough_to_be_served() {
     rig.until(&[ONE]).await;
     rig.logged(&["WARN", "Node", "does not show this kind", "the node is served without it"]).await;
     rig.logged(&["WARN", "ServiceCIDR", "does not show this kind"]).await;
+}
+
+#[tokio::test]
+async fn network_policies_are_known_by_name_as_they_come_and_go() {
+    let server = server(Options::default()).await;
+    let mut rig = Rig::start(ClientOptions { kubeconfig: None, api_server: Some(server.url()) }).await;
+    rig.until_policies(Some(&[])).await;
+    server.apply(policy("deny")).unwrap();
+    rig.until_policies(Some(&["shop/deny"])).await;
+    assert!(server.delete(Resource::NetworkPolicies, "shop", "deny"));
+    rig.until_policies(Some(&[])).await;
+}
+
+/// Whether there are any is not known then, which is not the same as that there are none.
+#[tokio::test]
+async fn network_policies_that_are_not_shown_keep_nobody_waiting_and_count_as_unknown() {
+    let server = server(Options::default()).await;
+    let resource = Resource::NetworkPolicies;
+    server.fault(resource, Verb::List, usize::MAX, Fault::Answer(Status::forbidden("list", resource)));
+    let mut rig = Rig::start(ClientOptions { kubeconfig: None, api_server: Some(server.url()) }).await;
+    rig.until(&[ONE]).await;
+    rig.logged(&["WARN", "NetworkPolicy", "does not show this kind"]).await;
+    tokio::time::timeout(PATIENCE, rig.policies.changed()).await.expect("news of them").expect("the loop runs");
+    rig.until_policies(None).await;
+}
+
+fn policy(name: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": { "namespace": "shop", "name": name },
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+    })
 }

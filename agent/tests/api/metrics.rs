@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use viaduct::metrics::{CONTENT_TYPE, Metrics, serve};
+use viaduct::metrics::{CONTENT_TYPE, Metrics, Pages, serve};
 use viaduct::watch::ClientOptions;
 use viaduct_apiserver::{ApiServer, Options};
 
@@ -112,7 +112,8 @@ async fn it_is_served_at_one_path_also_where_another_has_the_address_at_first() 
     let here = Ipv4Addr::from_bits(0x7f41_0000 | std::process::id() & 0xffff);
     let other = TcpListener::bind((here, 0)).await.unwrap();
     let address = other.local_addr().unwrap();
-    let serving = tokio::spawn(serve(address, Arc::new(Metrics::new())));
+    let pages = Pages { metrics: Metrics::new(), status: Box::new(|| Ok("{}".into())) };
+    let serving = tokio::spawn(serve(address, Arc::new(pages)));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!serving.is_finished(), "it waits for the address");
     drop(other);

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 use viaduct::metrics::{Datapath, Metrics};
+use viaduct::model::Policies;
 use viaduct::observer::Told;
 use viaduct::plan::Capacities;
 use viaduct::store::MapStore as _;
@@ -50,6 +51,7 @@ pub(crate) const HASTY: Timing = Timing {
 /// The agent at work.
 pub(crate) struct Rig {
     pub(crate) store: SharedStore,
+    pub(crate) policies: watch::Receiver<Policies>,
     metrics: Arc<Metrics>,
     log: Log,
     _parts: JoinSet<()>,
@@ -76,7 +78,7 @@ impl Rig {
         let told = Told::new(metrics.sync.clone(), Some(notices));
         let sync = Sync::new(store.clone(), Settings::default()).unwrap().on_node(NODE);
         let mut sync = sync.with_observer(Box::new(told));
-        let mut progress = sync.progress();
+        let (mut progress, policies) = (sync.progress(), sync.policies());
         let mut parts = JoinSet::new();
         parts.spawn(source.run(sender));
         parts.spawn(recorder.run());
@@ -89,7 +91,7 @@ impl Rig {
         });
         let counts = store.clone();
         let metrics = Arc::new(metrics.with_datapath(Datapath::new(move || counts.reasons())));
-        Self { store, metrics, log, _parts: parts, _logging: logging }
+        Self { store, policies, metrics, log, _parts: parts, _logging: logging }
     }
 
     /// Waits until the tables are as they should be.
@@ -97,6 +99,16 @@ impl Rig {
         let expected = expectation(expected);
         self.wait(|| self.store.targets() == expected).await;
         assert_eq!(self.store.targets(), expected, "the tables never came to that\n{}", self.log.text());
+    }
+
+    /// Waits until these NetworkPolicies are known, by name; none: it is not known which there are.
+    pub(crate) async fn until_policies(&mut self, expected: Option<&[&str]>) {
+        let is_so = |policies: &Policies| {
+            let names: Option<Vec<_>> = policies.known().map(|names| names.iter().map(ToString::to_string).collect());
+            names.as_deref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>()).as_deref() == expected
+        };
+        let waited = tokio::time::timeout(PATIENCE, self.policies.wait_for(is_so)).await;
+        assert!(waited.is_ok_and(|known| known.is_ok()), "it never was {expected:?}\n{}", self.log.text());
     }
 
     /// Makes sure that the tables stay as they are for a while.

@@ -38,7 +38,8 @@ pub(crate) struct Tables {
     /// Backends by the frontends that share them, which may be retired.
     backends: BTreeSet<(BTreeSet<L4Address>, L4Address, BackendFlags)>,
     endpoints: BTreeMap<L4Address, u32>,
-    filters: Vec<FilterWord>,
+    /// All words of the filter in one: how many there are is a matter of what was there before.
+    filter: FilterWord,
     service_cidrs: ServiceCidrs,
 }
 
@@ -67,7 +68,10 @@ pub(crate) fn of(store: &MemoryStore) -> Tables {
         frontends: store.frontends.iter().map(frontend).collect(),
         backends: used.map(backend).collect(),
         endpoints: store.endpoints.clone(),
-        filters: store.filters.clone(),
+        filter: store.filters.iter().fold(FilterWord::default(), |all, word| FilterWord {
+            vips: all.vips | word.vips,
+            backends: all.backends | word.backends,
+        }),
         service_cidrs: store.service_cidrs,
     }
 }
@@ -107,7 +111,7 @@ pub(crate) fn sticky_targets(store: &MemoryStore, key: &L4Address, row: &Fronten
 
 /// Panics unless every packet that meets the tables now finds a whole answer in them.
 pub(crate) fn assert_fit_for_packets(store: &MemoryStore) {
-    let mask = store.filters.len() as u32 - 1;
+    let mask = store.filter_mask;
     for (key, row) in &store.frontends {
         let place = FilterPlace::of(key.addr, mask);
         assert_ne!(store.filters[place.word as usize].vips & place.bit, 0, "the filter hides {key}");

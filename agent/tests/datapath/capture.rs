@@ -10,6 +10,8 @@ use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType
 #[derive(Debug)]
 pub(crate) struct Capture(OwnedFd);
 
+use crate::world::LO;
+
 /// `PACKET_OUTGOING`: on `lo`, each frame that is sent is seen twice, first on its way out.
 const OUTGOING: u8 = 4;
 
@@ -40,7 +42,7 @@ impl Capture {
         let mut frame = vec![0; 4096];
         loop {
             let (len, from) = recvfrom::<LinkAddr>(self.0.as_raw_fd(), &mut frame).ok()?;
-            if from.is_some_and(|from| from.pkttype() != OUTGOING) {
+            if from.is_some_and(|from| from.pkttype() != OUTGOING && from.ifindex() == LO as usize) {
                 frame.truncate(len);
                 return Some(frame);
             }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use probe_ebpf::Verdict;
 use probe_ebpf::host::{FixedEnv, Frame, MemoryTables, process};
 use viaduct_common::{
-    AffinityEntry, AffinityKey, BackendFlags, BackendId, Counters, FragmentEntry, FragmentKey, Hook, ParkedKey, Reason,
-    ServiceId, Tick,
+    Addr, AffinityEntry, AffinityKey, BackendFlags, BackendId, Config, Counters, Delivery, FragmentEntry, FragmentKey, Hook,
+    ParkedKey, Reason, ServiceId, Tick,
 };
 
 use crate::flow::FlowRows;
-use crate::kernel::CONFIG;
+use crate::world::LO;
 
 /// What became of a frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +32,7 @@ pub(crate) struct Written {
     pub(crate) services: BTreeMap<ServiceId, Counters>,
     pub(crate) backends: BTreeMap<BackendId, Counters>,
     pub(crate) reasons: BTreeMap<Reason, u64>,
+    pub(crate) deliveries: BTreeMap<Delivery, u64>,
 }
 
 /// One build of the datapath with its tables.
@@ -42,28 +43,42 @@ pub(crate) trait Datapath {
     fn install(&mut self, tables: &MemoryTables);
     /// Retires the backend in a slot and puts another one there.
     fn replace(&mut self, slot: u32, backend: BackendId);
-    /// Runs the hook's programs on a frame.
-    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8]) -> Ran;
+    /// Runs the hook's programs on a frame that came in by [`LO`]: a train of segments with so much payload each, or with 0 a
+    /// single packet.
+    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8], segment: u32) -> Ran;
     /// Reads the tables.
     fn written(&mut self) -> Written;
 }
 
 /// The library, compiled for the host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Host {
     tables: MemoryTables,
+    config: Config,
+    routes: BTreeMap<Addr, (u32, u16)>,
 }
 
 impl Host {
+    /// Without any rows.
+    pub(crate) fn new(config: Config) -> Self {
+        Self { tables: MemoryTables::default(), config, routes: BTreeMap::new() }
+    }
+
+    /// With a routing table, as [`Frame::routes`] has it.
+    pub(crate) fn with_routes(self, routes: BTreeMap<Addr, (u32, u16)>) -> Self {
+        Self { routes, ..self }
+    }
+
     /// Its tables.
     pub(crate) fn tables(&self) -> &MemoryTables {
         &self.tables
     }
 
-    /// As [`Datapath::run`], for a frame whose transport checksum is not complete yet if `partial` is set.
-    pub(crate) fn run_frame(&mut self, hook: Hook, now: Tick, frame: &[u8], partial: bool) -> Ran {
-        let mut packet = Frame { partial, ..Frame::new(frame) };
-        let verdict = process(hook, &mut packet, &self.tables, &FixedEnv { nanos: now.nanos(), config: CONFIG }).verdict();
+    /// As [`Datapath::run`], for a frame with more to it than bytes.
+    pub(crate) fn run_frame(&mut self, hook: Hook, now: Tick, frame: Frame) -> Ran {
+        let mut packet = Frame { link: LO, routes: self.routes.clone(), ..frame };
+        let verdict = process(hook, &mut packet, &self.tables, &FixedEnv { nanos: now.nanos(), config: self.config }).verdict();
+        assert_eq!(packet.claimed, matches!(verdict, Verdict::Deliver(_)), "what a pod is handed is made one for the host");
         let out = if verdict == Verdict::Drop { Vec::new() } else { packet.bytes };
         Ran { verdict, out, replayed: packet.replayed }
     }
@@ -83,8 +98,8 @@ impl Datapath for Host {
         }
     }
 
-    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8]) -> Ran {
-        self.run_frame(hook, now, frame, false)
+    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8], segment: u32) -> Ran {
+        self.run_frame(hook, now, Frame { segment, ..Frame::new(frame) })
     }
 
     fn written(&mut self) -> Written {
@@ -98,6 +113,7 @@ impl Datapath for Host {
             services: used(&tables.service_counters.borrow()),
             backends: used(&tables.backend_counters.borrow()),
             reasons: tables.reasons.borrow().clone(),
+            deliveries: tables.deliveries.borrow().clone(),
         }
     }
 }

@@ -10,13 +10,13 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 use probe_ebpf::Verdict;
 use probe_ebpf::host::MemoryTables;
-use viaduct_common::{FlowKey, Reason, Tick};
+use viaduct_common::{Config, FlowKey, Reason, Tick};
 use viaduct_lab::Namespace;
 
 use crate::datapath::{Datapath as _, Host, Ran};
 use crate::decode::{decoded, difference};
 use crate::fixtures::NEVER_EXPECTED;
-use crate::kernel::Kernel;
+use crate::kernel::{CONFIG, Kernel, without_link};
 use crate::random::{Dice, Draw, Memory, draw, replacement, tables};
 use crate::row::NOW;
 
@@ -29,7 +29,7 @@ const MEANINGFUL: u64 = 50_000;
 /// Packets on the same tables.
 const PACKETS: usize = 40;
 /// Reasons that chance does not find: the tables have room.
-const NOT_BY_CHANCE: [Reason; 2] = [Reason::FLOW_TABLE_FULL, Reason::NO_FREE_PORT];
+const NOT_BY_CHANCE: [Reason; 1] = [Reason::NO_FREE_PORT];
 
 /// What became of all packets.
 #[derive(Debug, Default)]
@@ -45,17 +45,32 @@ struct Tally {
 #[tokio::test]
 async fn both_builds_do_the_same_with_random_packets() -> Result<()> {
     let cases = from_environment(CASES)?.unwrap_or(DEFAULT_CASES);
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
-    let seed = from_environment(SEED)?.unwrap_or(clock);
-    Namespace::new("differential").await?.run(move || async move { compare(seed, cases) }).await
+    let tally = compare("differential", cases, CONFIG).await?;
+    if cases >= MEANINGFUL { tally.is_meaningful() } else { Ok(()) }
+}
+
+/// Needs root.
+#[tokio::test]
+async fn both_builds_do_the_same_without_the_fast_path() -> Result<()> {
+    let cases = from_environment(CASES)?.unwrap_or(DEFAULT_CASES / 5);
+    let tally = compare("slow", cases, Config { fast_path: 0, ..CONFIG }).await?;
+    ensure!(!tally.verdicts.contains_key("deliver"), "packets were handed over");
+    Ok(())
 }
 
 fn from_environment(name: &str) -> Result<Option<u64>> {
     env::var(name).ok().map(|value| value.parse().with_context(|| format!("{name}={value} is not a number"))).transpose()
 }
 
-fn compare(seed: u64, cases: u64) -> Result<()> {
-    let (mut host, mut kernel, mut tally) = (Host::default(), Kernel::load(), Tally::default());
+/// Runs random packets through both builds with these settings, in a namespace of their own.
+async fn compare(name: &str, cases: u64, config: Config) -> Result<Tally> {
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
+    let seed = from_environment(SEED)?.unwrap_or(clock);
+    Namespace::new(name).await?.run(move || async move { compare_here(seed, cases, config) }).await
+}
+
+fn compare_here(seed: u64, cases: u64, config: Config) -> Result<Tally> {
+    let (mut host, mut kernel, mut tally) = (Host::new(config), Kernel::load(config), Tally::default());
     let started = Instant::now();
     let mut run = seed;
     while tally.packets < cases {
@@ -67,10 +82,7 @@ fn compare(seed: u64, cases: u64) -> Result<()> {
         run = run.wrapping_add(1);
     }
     println!("{tally}from seed {seed}, in {:.1?}", started.elapsed());
-    if cases >= MEANINGFUL {
-        tally.is_meaningful()?;
-    }
-    Ok(())
+    Ok(tally)
 }
 
 /// Packets on one set of tables, with a clock that moves on.
@@ -90,8 +102,8 @@ fn sequence(host: &mut Host, kernel: &mut Kernel, seed: u64, every_packet: bool,
         }
         let flow = some_flow(&mut dice, host.tables());
         let draw = draw(&mut dice, &mut memory, flow);
-        let expected = host.run(draw.hook, now, &draw.frame);
-        let mut actual = kernel.run(draw.hook, now, &draw.frame);
+        let expected = host.run(draw.hook, now, &draw.frame, draw.segment);
+        let mut actual = kernel.run(draw.hook, now, &draw.frame, draw.segment);
         actual.replayed = kernel.replayed(expected.replayed.len());
         same(&actual, &expected)
             .with_context(|| format!("packet {number}, at {now:?}, {:?}: {}", draw.hook, decoded(&draw.frame)))?;
@@ -129,7 +141,12 @@ fn some_flow(dice: &mut Dice, tables: &MemoryTables) -> Option<FlowKey> {
 }
 
 fn same(actual: &Ran, expected: &Ran) -> Result<()> {
-    ensure!(actual.verdict == expected.verdict, "kernel run: {:?}, host build: {:?}", actual.verdict, expected.verdict);
+    ensure!(
+        actual.verdict == without_link(expected.verdict),
+        "kernel run: {:?}, host build: {:?}",
+        actual.verdict,
+        expected.verdict
+    );
     difference(&actual.out, &expected.out).map_err(anyhow::Error::msg)?;
     ensure!(actual.replayed == expected.replayed, "sent again: {:02x?} and {:02x?}", actual.replayed, expected.replayed);
     Ok(())
@@ -152,12 +169,14 @@ impl fmt::Display for Tally {
 impl Tally {
     fn add(&mut self, draw: &Draw, ran: &Ran) {
         self.packets += 1;
-        self.translated += u64::from(ran.verdict == Verdict::Pass && ran.out != draw.frame);
+        self.translated += u64::from(matches!(ran.verdict, Verdict::Pass | Verdict::Deliver(_)) && ran.out != draw.frame);
         self.replayed += ran.replayed.len() as u64;
         let verdict = match ran.verdict {
             Verdict::Pass => "pass",
             Verdict::Drop => "drop",
             Verdict::Reflect => "reflect",
+            Verdict::Deliver(_) => "deliver",
+            Verdict::Forward(_) => "forward",
             Verdict::Continue(_) => "continue",
         };
         *self.verdicts.entry(verdict).or_default() += 1;
@@ -165,6 +184,9 @@ impl Tally {
 
     /// Chance must have found what the datapath is for.
     fn is_meaningful(&self) -> Result<()> {
+        for verdict in ["pass", "drop", "reflect", "deliver"] {
+            ensure!(self.verdicts.contains_key(verdict), "no packet's verdict was {verdict}");
+        }
         let share = self.translated * 100 / self.packets;
         ensure!(share >= 25, "only {share} % of the packets were translated");
         ensure!(self.replayed > 0, "no parked fragment was sent again");

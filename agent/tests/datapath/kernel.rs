@@ -1,6 +1,7 @@
 //! The datapath in the kernel: the embedded object, its maps, and single packets through `BPF_PROG_TEST_RUN`.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray};
@@ -14,11 +15,12 @@ use viaduct::load::{FROM_POD, TO_POD, load_programs};
 use viaduct::wire::Wire;
 use viaduct_common::abi::{self, MapSpec};
 use viaduct_common::{
-    AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, Clock, Config, Counters, FilterWord, FlowEntry, FlowKey,
-    FragmentEntry, FragmentKey, Frontend, Hook, L4Address, ParkedFragment, ParkedKey, Plain, Reason, ServiceCidrs, ServiceId,
-    Tick,
+    AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, Clock, Config, CounterRows, Counters, Delivery, FastPath,
+    FilterWord, FlowEntry, FlowKey, FragmentEntry, FragmentKey, Frontend, Hook, L4Address, ParkedFragment, ParkedKey, Plain, Pod,
+    Reason, ServiceCidrs, ServiceId, Tick,
 };
 
+use crate::buckets::Buckets;
 use crate::capture::Capture;
 use crate::datapath::{Datapath, Ran, Written};
 use crate::flow::FlowRows;
@@ -28,10 +30,17 @@ pub(crate) const FILTER_WORDS: u32 = 64;
 pub(crate) const SLOTS: u32 = 256;
 pub(crate) const BACKENDS: u32 = 32;
 const ROWS: u32 = 256;
-const FLOWS: u32 = 1 << 15;
+const FLOW_BUCKETS: u32 = 2048;
 
-/// The settings of both builds.
-pub(crate) const CONFIG: Config = Config { clock: Clock::PACKET, filter_mask: FILTER_WORDS - 1, ..Config::DEFAULT };
+/// The settings of both builds, unless a test is about others.
+pub(crate) const CONFIG: Config = Config {
+    clock: Clock::PACKET,
+    service_counters: CounterRows(BACKENDS),
+    backend_counters: CounterRows(BACKENDS),
+    flow_buckets: FLOW_BUCKETS,
+    fast_path: 1,
+    ..Config::DEFAULT
+};
 
 type Rows<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
 type Cells<V> = Array<MapData, Wire<V>>;
@@ -42,6 +51,7 @@ pub(crate) struct Kernel {
     object: Ebpf,
     /// The kernel empties the map of programs once nobody holds it.
     _stages: ProgramArray<MapData>,
+    filter_masks: Cells<u32>,
     filters: Cells<FilterWord>,
     frontends: Rows<L4Address, Frontend>,
     slots: Cells<[u32; 2]>,
@@ -49,13 +59,16 @@ pub(crate) struct Kernel {
     endpoints: Rows<L4Address, u32>,
     affinity: Rows<AffinityKey, AffinityEntry>,
     service_cidrs: Cells<ServiceCidrs>,
-    flows: Rows<FlowKey<u32>, FlowEntry<u32>>,
+    flows: Buckets,
     flows_v6: Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>,
     fragments: Rows<FragmentKey, FragmentEntry>,
     parked: Rows<ParkedKey, ParkedFragment>,
-    services: Counts<Counters>,
-    backend_counts: Counts<Counters>,
+    services: Cells<Counters>,
+    backend_counts: Cells<Counters>,
     reasons: Counts<u64>,
+    fast_paths: Cells<FastPath>,
+    pods: Cells<Pod>,
+    deliveries: Counts<u64>,
     installed: MemoryTables,
     replayed: Capture,
     out: Vec<u8>,
@@ -63,14 +76,15 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Loads the object. Call it in a network namespace of the test's own: parked frames are sent on its `lo`.
-    pub(crate) fn load() -> Self {
+    pub(crate) fn load(config: Config) -> Self {
         let bytes = viaduct::object::embedded().expect("an agent with its eBPF object; run `cargo xtask build`");
-        let mut object = load_maps(bytes).unwrap_or_else(|error| {
+        let mut object = load_maps(bytes, config).unwrap_or_else(|error| {
             panic!("cannot make the maps; these tests need root (or CAP_BPF and CAP_NET_ADMIN): {error:?}")
         });
         let stages = load_programs(&mut object).expect("the kernel accepts the programs");
         Self {
             _stages: stages,
+            filter_masks: take(&mut object, abi::FILTER_MASKS),
             filters: take(&mut object, abi::FILTERS),
             frontends: take(&mut object, abi::FRONTENDS),
             slots: take(&mut object, abi::SLOTS),
@@ -78,13 +92,16 @@ impl Kernel {
             endpoints: take(&mut object, abi::ENDPOINTS),
             affinity: take(&mut object, abi::AFFINITY),
             service_cidrs: take(&mut object, abi::SERVICE_CIDRS),
-            flows: take(&mut object, abi::FLOWS),
+            flows: Buckets(take(&mut object, abi::FLOWS)),
             flows_v6: take(&mut object, abi::FLOWS_V6),
             fragments: take(&mut object, abi::FRAGMENTS),
             parked: take(&mut object, abi::PARKED),
             services: take(&mut object, abi::SERVICE_COUNTERS),
             backend_counts: take(&mut object, abi::BACKEND_COUNTERS),
             reasons: take(&mut object, abi::REASONS),
+            fast_paths: take(&mut object, abi::FAST_PATHS),
+            pods: take(&mut object, abi::PODS),
+            deliveries: take(&mut object, abi::DELIVERIES),
             object,
             installed: MemoryTables::default(),
             replayed: Capture::open(),
@@ -96,7 +113,7 @@ impl Kernel {
         clear(&mut self.frontends);
         clear(&mut self.endpoints);
         clear(&mut self.affinity);
-        clear(&mut self.flows);
+        self.flows.clear();
         clear(&mut self.flows_v6);
         clear(&mut self.fragments);
         clear(&mut self.parked);
@@ -106,9 +123,15 @@ impl Kernel {
         for id in self.installed.backends.keys() {
             self.backends.set(id.0, Wire(Backend::default()), 0).expect("cleared");
         }
-        zero(&mut self.services, BACKENDS);
-        zero(&mut self.backend_counts, BACKENDS);
+        for index in 0..BACKENDS * cpus() {
+            self.services.set(index, Wire(Counters::default()), 0).expect("within the map");
+            self.backend_counts.set(index, Wire(Counters::default()), 0).expect("within the map");
+        }
+        for place in self.installed.pods.keys() {
+            self.pods.set(*place, Wire(Pod::default()), 0).expect("cleared");
+        }
         zero(&mut self.reasons, REASONS);
+        zero(&mut self.deliveries, abi::DELIVERIES.entries);
     }
 
     /// Sets one slot of the two in a row; returns what it was.
@@ -125,14 +148,42 @@ impl Kernel {
 
     /// The flows of both families.
     fn all_flows(&self) -> FlowRows {
-        let v4 = all(&self.flows).into_iter().map(|(key, row)| (key.convert(), row.convert()));
         let v6 = all(&self.flows_v6).into_iter().map(|(key, row)| (key.convert(), row.convert()));
-        v4.chain(v6).collect()
+        self.flows.all().chain(v6).collect()
+    }
+
+    /// `DELIVERIES`.
+    fn delivered(&self) -> BTreeMap<Delivery, u64> {
+        totals(abi::DELIVERIES.entries, |row| by_cpu(&self.deliveries, row), Delivery)
+    }
+
+    /// The verdict of a program that redirected a packet. The kernel does not tell where to, but deliveries are counted.
+    fn redirected(&self, before: &BTreeMap<Delivery, u64>) -> Verdict {
+        let after = self.delivered();
+        let more = |row| after.get(&row) != before.get(&row);
+        match (more(Delivery::POD), more(Delivery::NODE)) {
+            (false, false) => Verdict::Reflect,
+            (true, false) => Verdict::Deliver(ANY_LINK),
+            (false, true) => Verdict::Forward(ANY_LINK),
+            (true, true) => panic!("one packet was handed over twice"),
+        }
     }
 
     /// The frames that the last run sent again: `count` of them are waited for, more are not overlooked.
     pub(crate) fn replayed(&mut self, count: usize) -> Vec<Vec<u8>> {
         self.replayed.take(count, Duration::from_secs(2))
+    }
+}
+
+/// What stands for the link of a packet that was handed over, where it can't be known.
+const ANY_LINK: u32 = 0;
+
+/// The verdict with its link left out.
+pub(crate) fn without_link(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Deliver(_) => Verdict::Deliver(ANY_LINK),
+        Verdict::Forward(_) => Verdict::Forward(ANY_LINK),
+        other => other,
     }
 }
 
@@ -149,8 +200,8 @@ pub(crate) fn is_runnable(frame: &[u8]) -> bool {
 /// Numbers of reasons that are looked at.
 const REASONS: u32 = 32;
 
-fn load_maps(object: &[u8]) -> Result<Ebpf, aya::EbpfError> {
-    let config = Wire(Config { l4_csum_ipv6_flag: Features::detect().l4_csum_ipv6_flag, ..CONFIG });
+fn load_maps(object: &[u8], config: Config) -> Result<Ebpf, aya::EbpfError> {
+    let config = Wire(Config { l4_csum_ipv6_flag: Features::detect().l4_csum_ipv6_flag, ..config });
     let mut loader = EbpfLoader::new();
     loader.override_global("CONFIG", &config, true).override_global(aya_log::LEVEL, &0_u8, true);
     let sizes = [
@@ -158,12 +209,12 @@ fn load_maps(object: &[u8]) -> Result<Ebpf, aya::EbpfError> {
         (abi::FRONTENDS, ROWS),
         (abi::SLOTS, SLOTS / 2),
         (abi::BACKENDS, BACKENDS),
-        (abi::BACKEND_COUNTERS, BACKENDS),
-        (abi::SERVICE_COUNTERS, BACKENDS),
+        (abi::BACKEND_COUNTERS, BACKENDS * cpus()),
+        (abi::SERVICE_COUNTERS, BACKENDS * cpus()),
         (abi::ENDPOINTS, ROWS),
         (abi::AFFINITY, 1 << 11),
-        (abi::FLOWS, FLOWS),
-        (abi::FLOWS_V6, FLOWS),
+        (abi::FLOWS, FLOW_BUCKETS),
+        (abi::FLOWS_V6, 1 << 15),
         (abi::FRAGMENTS, 1 << 11),
         (abi::PARKED, 1 << 11),
     ];
@@ -185,12 +236,17 @@ impl Datapath for Kernel {
         self.service_cidrs.set(0, Wire(tables.service_cidrs), 0).expect("within the map");
         for (key, row) in tables.flows.borrow().iter() {
             if key.tuple.src.is_v4() {
-                put(&mut self.flows, key.convert(), row.convert());
+                self.flows.put(key, row);
             } else {
                 put(&mut self.flows_v6, key.convert(), row.convert());
             }
         }
         tables.fragments.borrow().iter().for_each(|(key, row)| put(&mut self.fragments, *key, *row));
+        self.fast_paths.set(0, Wire(tables.fast_path), 0).expect("within the map");
+        for (place, row) in &tables.pods {
+            self.pods.set(*place, Wire(*row), 0).expect("within the map");
+        }
+        self.filter_masks.set(0, Wire(tables.filter_mask), 0).expect("within the map");
         for (word, row) in &tables.filters {
             self.filters.set(*word, Wire(*row), 0).expect("within the map");
         }
@@ -209,10 +265,11 @@ impl Datapath for Kernel {
         self.backends.set(old, Wire(Backend { flags: BackendFlags::RETIRED, ..row }), 0).expect("within the map");
     }
 
-    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8]) -> Ran {
+    fn run(&mut self, hook: Hook, now: Tick, frame: &[u8], segment: u32) -> Ran {
+        let before = self.delivered();
         let name = if hook == Hook::FROM_POD { FROM_POD } else { TO_POD };
         let program: &SchedClassifier = self.object.program(name).expect("in the object").try_into().expect("a classifier");
-        let context = context(now);
+        let context = context(now, segment);
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut self.out),
@@ -223,7 +280,7 @@ impl Datapath for Kernel {
         let verdict = match result.return_value.cast_signed() {
             -1 => Verdict::Pass,
             2 => Verdict::Drop,
-            7 => Verdict::Reflect,
+            7 => self.redirected(&before),
             other => panic!("{name} returned {other}"),
         };
         let out = if verdict == Verdict::Drop { Vec::new() } else { self.out[..result.data_size_out as usize].to_vec() };
@@ -237,17 +294,20 @@ impl Datapath for Kernel {
             affinity: all(&self.affinity),
             fragments: all(&self.fragments),
             parked: parked.map(|(key, frame)| (key, frame.frame[..frame.len as usize].to_vec())).collect(),
-            services: totals(&self.services, BACKENDS, ServiceId),
-            backends: totals(&self.backend_counts, BACKENDS, BackendId),
-            reasons: totals(&self.reasons, REASONS, |number| Reason(number as u8)),
+            services: totals(BACKENDS, |number| striped(&self.services, number), ServiceId),
+            backends: totals(BACKENDS, |number| striped(&self.backend_counts, number), BackendId),
+            reasons: totals(REASONS, |number| by_cpu(&self.reasons, number), |number| Reason(number as u8)),
+            deliveries: self.delivered(),
         }
     }
 }
 
-/// A `struct __sk_buff` with nothing set but the time stamp.
-fn context(now: Tick) -> [u8; 192] {
+/// A `struct __sk_buff` with nothing set but the time stamp and the size of segments.
+fn context(now: Tick, segment: u32) -> [u8; 192] {
     const TSTAMP: usize = 152;
+    const GSO_SIZE: usize = 176;
     let mut context = [0; 192];
+    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&segment.to_ne_bytes());
     context[TSTAMP..TSTAMP + 8].copy_from_slice(&now.nanos().to_ne_bytes());
     context
 }
@@ -274,23 +334,33 @@ fn all<K: Plain + Ord, V: Plain>(map: &Rows<K, V>) -> BTreeMap<K, V> {
     map.iter().map(|row| row.expect("readable")).map(|(Wire(key), Wire(row))| (key, row)).collect()
 }
 
+fn cpus() -> u32 {
+    nr_cpus().expect("a number of CPUs") as u32
+}
+
 fn zero<V: Plain + Default>(map: &mut Counts<V>, rows: u32) {
-    let cpus = nr_cpus().expect("a number of CPUs");
     for index in 0..rows {
-        let zeroes = PerCpuValues::try_from(vec![Wire(V::default()); cpus]).expect("one for each CPU");
+        let zeroes = PerCpuValues::try_from(vec![Wire(V::default()); cpus() as usize]).expect("one for each CPU");
         map.set(index, zeroes, 0).expect("within the map");
     }
 }
 
-/// Sums over the CPUs, by number; those of 0 are left out.
-fn totals<K: Ord, V>(map: &Counts<V>, rows: u32, key: impl Fn(u32) -> K) -> BTreeMap<K, V>
-where
-    V: Plain + Default + PartialEq + std::ops::AddAssign,
-{
-    let total = |index| {
-        let mut total = V::default();
-        map.get(&index, 0).expect("within the map").iter().for_each(|Wire(count)| total += *count);
-        total
-    };
-    (0..rows).map(|index| (key(index), total(index))).filter(|(_, total)| *total != V::default()).collect()
+/// What `number` has counted, summed over the CPUs.
+fn by_cpu<V: Plain + Default + AddAssign>(map: &Counts<V>, number: u32) -> V {
+    let mut total = V::default();
+    map.get(&number, 0).expect("within the map").iter().for_each(|Wire(count)| total += *count);
+    total
+}
+
+/// The same of a map with a stripe of rows for each CPU.
+fn striped(map: &Cells<Counters>, number: u32) -> Counters {
+    let mut total = Counters::default();
+    let indexes = (0..cpus()).filter_map(|cpu| CounterRows(BACKENDS).index(cpu, number));
+    indexes.for_each(|index| total += map.get(&index, 0).expect("within the map").0);
+    total
+}
+
+/// Totals by number; those of 0 are left out.
+fn totals<K: Ord, V: Default + PartialEq>(rows: u32, total: impl Fn(u32) -> V, key: impl Fn(u32) -> K) -> BTreeMap<K, V> {
+    (0..rows).map(|number| (key(number), total(number))).filter(|(_, total)| *total != V::default()).collect()
 }

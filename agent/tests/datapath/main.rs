@@ -4,6 +4,7 @@
 //! Needs root, and an agent with its eBPF object; without either the tests fail and say so. Frames that the programs send
 //! stay on the loopback link of a network namespace that each test makes.
 
+mod buckets;
 mod capture;
 mod datapath;
 mod decode;
@@ -15,4 +16,5 @@ mod packet;
 mod random;
 mod row;
 mod rows;
+mod uplink;
 mod world;

@@ -9,7 +9,8 @@ use etherparse::{
 
 /// The hardware addresses of a frame that a pod sends.
 const POD: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const NODE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// The node's, which pods know as their next hop.
+pub(crate) const NODE: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// A packet as a test describes it; [`bytes`](Self::bytes) computes lengths and checksums.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Packet {
     body: Body,
     no_length: bool,
     trailer: usize,
+    /// Ethernet addresses other than the usual ones: destination and source.
+    framed: Option<[[u8; 6]; 2]>,
 }
 
 /// An IPv6 extension header (RFC 8200, section 4).
@@ -76,6 +79,7 @@ impl Packet {
             body,
             no_length: false,
             trailer: 0,
+            framed: None,
         }
     }
 
@@ -189,7 +193,7 @@ impl Packet {
         Self { part: Some(Part { id, start, len }), dont_fragment: false, ..self }
     }
 
-    /// With the time to live of a packet that the datapath made itself.
+    /// With this time to live.
     pub(crate) fn hops(self, hops: u8) -> Self {
         Self { hops, ..self }
     }
@@ -204,6 +208,20 @@ impl Packet {
         Self { turned: !self.turned, ..self }
     }
 
+    pub(crate) fn is_ipv4(&self) -> bool {
+        self.from.is_ipv4()
+    }
+
+    /// In a frame to `destination` from `source`.
+    pub(crate) fn framed(self, destination: [u8; 6], source: [u8; 6]) -> Self {
+        Self { framed: Some([destination, source]), ..self }
+    }
+
+    /// As it is after one more router.
+    pub(crate) fn routed(self) -> Self {
+        Self { hops: self.hops - 1, ..self }
+    }
+
     /// With a length of 0, as trains of segments beyond 64 KiB have it.
     pub(crate) fn no_length(self) -> Self {
         Self { no_length: true, ..self }
@@ -216,7 +234,7 @@ impl Packet {
 
     /// The frame.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let (source, destination) = if self.turned { (NODE, POD) } else { (POD, NODE) };
+        let [destination, source] = self.framed.unwrap_or(if self.turned { [POD, NODE] } else { [NODE, POD] });
         let ether_type = if self.from.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
         let mut frame = Ethernet2Header { source, destination, ether_type }.to_bytes().to_vec();
         frame.extend(self.packet());

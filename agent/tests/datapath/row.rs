@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use probe_ebpf::Verdict;
-use viaduct_common::{AffinityEntry, AffinityKey, Counters, FragmentKind, Hook, Reason, Tick};
+use probe_ebpf::host::Frame;
+use viaduct_common::{AffinityEntry, AffinityKey, Counters, Delivery, FragmentKind, Hook, Pod, Reason, Tick};
 use viaduct_lab::Family;
 
-use crate::datapath::{Datapath, Ran, Written};
+use crate::datapath::{Datapath, Host, Ran, Written};
 use crate::decode::difference;
 use crate::flow::{Flow, FlowRows, normal};
-use crate::kernel::is_runnable;
+use crate::kernel::{is_runnable, without_link};
 use crate::packet::Packet;
+use crate::uplink::UPLINK;
 use crate::world::{Place, World};
 
 /// The time at which packets come, unless a row says otherwise.
@@ -40,6 +42,8 @@ struct Step {
     hook: Hook,
     now: Tick,
     frame: Vec<u8>,
+    /// Payload of each segment, if the frame is a train of them; otherwise 0.
+    segment: u32,
     expected: Ran,
     counted: Option<(Place, Counters)>,
     reasons: Vec<Reason>,
@@ -119,7 +123,7 @@ impl Row {
     /// As the two above, for a frame that no builder would build.
     pub(crate) fn frame(mut self, hook: Hook, frame: Vec<u8>) -> Self {
         let expected = Ran { verdict: Verdict::Pass, out: frame.clone(), replayed: Vec::new() };
-        self.steps.push(Step { hook, now: self.now, frame, expected, counted: None, reasons: Vec::new() });
+        self.steps.push(Step { hook, now: self.now, frame, segment: 0, expected, counted: None, reasons: Vec::new() });
         self
     }
 
@@ -138,6 +142,29 @@ impl Row {
     pub(crate) fn returns(mut self, packet: &Packet) -> Self {
         self.step().expected.verdict = Verdict::Reflect;
         self.becomes(packet)
+    }
+
+    /// It is a train of segments with so much payload each.
+    pub(crate) fn train(mut self, segment: u32) -> Self {
+        self.step().segment = segment;
+        self
+    }
+
+    /// It is handed to a pod as another packet, past one router.
+    pub(crate) fn handed_to(self, pod: &Pod, packet: &Packet) -> Self {
+        self.switched_to(pod, &packet.clone().routed().framed(pod.destination, pod.source))
+    }
+
+    /// It is handed to a pod as this very packet.
+    pub(crate) fn switched_to(mut self, pod: &Pod, packet: &Packet) -> Self {
+        self.step().expected.verdict = Verdict::Deliver(pod.link);
+        self.becomes(packet)
+    }
+
+    /// It is handed to the link to another node as another packet, past one router.
+    pub(crate) fn forwarded(mut self, packet: &Packet) -> Self {
+        self.step().expected.verdict = Verdict::Forward(UPLINK);
+        self.becomes(&packet.clone().routed())
     }
 
     /// It is refused: the answer goes back to its link.
@@ -200,13 +227,21 @@ impl Row {
 
     /// False if the row is about what a host test alone can arrange.
     pub(crate) fn runs_in_the_kernel(&self) -> bool {
-        let steps = self.steps.iter().all(|step| is_runnable(&step.frame));
-        self.world.tables.flow_limit.is_none() && steps
+        self.steps.iter().all(|step| is_runnable(&step.frame))
     }
 
     /// Reasons that the row expects.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = Reason> {
         self.steps.iter().flat_map(|step| step.reasons.iter().copied())
+    }
+
+    /// The verdicts for its packets, if their frames were tagged for a VLAN. The kernel takes no such frame for a test run.
+    pub(crate) fn tagged(&self, host: &mut Host) -> Vec<Verdict> {
+        let mut tables = self.world.tables.clone();
+        tables.flows = rows(&self.before, &self.absent[0]).into();
+        host.install(&tables);
+        let tagged = |step: &Step| Frame { tagged: true, segment: step.segment, ..Frame::new(step.frame.clone()) };
+        self.steps.iter().map(|step| host.run_frame(step.hook, step.now, tagged(step)).verdict).collect()
     }
 
     /// Runs the row. The answer tells what was not as expected.
@@ -219,7 +254,7 @@ impl Row {
         tables.flows = rows(&self.before, &self.absent[0]).into();
         datapath.install(&tables);
         for (number, step) in self.steps.iter().enumerate() {
-            let mut ran = datapath.run(step.hook, step.now, &step.frame);
+            let mut ran = datapath.run(step.hook, step.now, &step.frame, step.segment);
             ran.replayed.extend(replayed(datapath, step.expected.replayed.len()));
             step.compare(&ran).map_err(|problem| format!("packet {}: {problem}", number + 1))?;
         }
@@ -235,6 +270,7 @@ impl Row {
         same("affinity", &written.affinity, &self.affinity)?;
         same("service counters", &written.services, &expected.services)?;
         same("backend counters", &written.backends, &expected.backends)?;
+        same("deliveries", &written.deliveries, &expected.deliveries)?;
         same("reasons", &named(&written.reasons), &named(&expected.reasons))?;
         let kinds: Vec<_> = written.fragments.values().map(|row| row.kind).collect();
         same("kinds of fragments", &kinds, &self.kinds)?;
@@ -244,7 +280,9 @@ impl Row {
 
 impl Step {
     fn compare(&self, ran: &Ran) -> Result<(), String> {
-        same("verdict", &ran.verdict, &self.expected.verdict)?;
+        if ran.verdict != without_link(self.expected.verdict) {
+            same("verdict", &ran.verdict, &self.expected.verdict)?;
+        }
         difference(&ran.out, &self.expected.out)?;
         same("number of frames sent again", &ran.replayed.len(), &self.expected.replayed.len())?;
         ran.replayed.iter().zip(&self.expected.replayed).try_for_each(|(actual, expected)| difference(actual, expected))
@@ -254,6 +292,11 @@ impl Step {
         if let Some((place, count)) = self.counted {
             *written.services.entry(place.service).or_default() += count;
             *written.backends.entry(place.backend).or_default() += count;
+        }
+        match self.expected.verdict {
+            Verdict::Deliver(_) => *written.deliveries.entry(Delivery::POD).or_default() += 1,
+            Verdict::Forward(_) => *written.deliveries.entry(Delivery::NODE).or_default() += 1,
+            _ => {}
         }
         for reason in &self.reasons {
             *written.reasons.entry(*reason).or_default() += 1;

@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use probe_ebpf::host::MemoryTables;
 use viaduct_common::{
-    Addr, AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, Cidr, Config, Frontend, FrontendFlags, L4Address, Port,
-    Protocol, ServiceId, Tick, Tuple, mix, mix_tuple, scale,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendFlags, BackendId, Cidr, Config, Frontend, FrontendFlags, L4Address, Pod,
+    PodPlaces, Port, Protocol, ServiceId, Tick, Tuple, abi, mix, mix_tuple, scale,
 };
 use viaduct_lab::{Family, vip};
 
 use crate::kernel::FILTER_WORDS;
+use crate::packet::NODE;
 
 /// A service port, and one backend of it.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,8 @@ pub(crate) struct World {
 
 /// Pods by their host number.
 pub(crate) const CLIENT: u8 = 5;
-const BACKEND_A: u8 = 20;
+/// The pod behind most Services.
+pub(crate) const BACKEND_A: u8 = 20;
 const BACKEND_B: u8 = 21;
 
 impl World {
@@ -194,6 +196,29 @@ impl World {
         self.tables.frontends.retain(|key, _| key.addr != place.vip.ip().into());
     }
 
+    /// Packets may be handed to pods of this node.
+    pub(crate) fn hand_to_pods(&mut self) {
+        self.tables.fast_path.pods = 1;
+    }
+
+    /// Packets may be handed to other nodes by this link.
+    pub(crate) fn hand_to_nodes(&mut self, link: u32) {
+        self.tables.fast_path.nodes = 1;
+        self.tables.fast_path.uplinks[3] = link;
+    }
+
+    /// Makes `addr` one of a pod of this node, at the other end of `link`.
+    pub(crate) fn know_pod(&mut self, addr: IpAddr, link: u32, mtu: u32) -> Pod {
+        let [.., last] = mac(addr);
+        let row = Pod { addr: addr.into(), link, mtu, destination: mac(addr), source: [2, 0, 0, 0, 9, last], reserved: 0 };
+        // What the pod itself sends is addressed to the node.
+        let row = if link == LO { Pod { source: NODE, ..row } } else { row };
+        let PodPlaces([first, second]) = PodPlaces::of(row.addr, abi::PODS.entries);
+        let place = if self.tables.pods.contains_key(&first) { second } else { first };
+        self.tables.pods.insert(place, row);
+        row
+    }
+
     fn add_empty(&mut self, place: Place, flags: FrontendFlags) {
         self.add_frontend(&place, Frontend { service: place.service, flags, ..Frontend::default() });
     }
@@ -217,6 +242,18 @@ impl World {
         let row = Backend { address: l4(place.endpoint, place.protocol), service: place.service, flags };
         self.tables.backends.insert(place.backend, row);
     }
+}
+
+/// The link that packets come in by: in a test run of the kernel's it is `lo`, the first of every namespace.
+pub(crate) const LO: u32 = 1;
+
+/// The hardware address of the pod that has `addr`.
+fn mac(addr: IpAddr) -> [u8; 6] {
+    let last = match addr {
+        IpAddr::V4(v4) => v4.octets()[3],
+        IpAddr::V6(v6) => v6.octets()[15],
+    };
+    [2, 0, 0, 0, 1, last]
 }
 
 /// The address of a pod.

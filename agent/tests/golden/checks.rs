@@ -53,7 +53,8 @@ pub(crate) fn leaves_nothing<S: MapStore>(mut sync: Sync<S>) -> Result<S> {
     }
     let store = sync.into_store();
     let left = store.observe()?;
-    ensure!(left == Observed::default(), "without any object and any flow there is still {left:?}");
+    let nothing = Observed { filter_mask: left.filter_mask, ..Observed::default() };
+    ensure!(left == nothing, "without any object and any flow there is still {left:?}");
     Ok(store)
 }
 

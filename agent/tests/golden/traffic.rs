@@ -132,6 +132,7 @@ impl Traffic {
                 Ok(Fate::To(target.to))
             }
             Verdict::Continue(stage) => bail!("{packet:?} is left at {stage:?}"),
+            Verdict::Deliver(_) | Verdict::Forward(_) => bail!("{packet:?} takes the fast path, which is off in these cases"),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rstest::rstest;
 use tokio::time::sleep;
 use viaduct_lab::{Dial, Failure, Family, Pod, Tally, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::service::{PORT, Service};
 
 /// How often the e2e suite connects.
@@ -46,8 +47,8 @@ fn ways() -> impl Iterator<Item = (Family, &'static str)> {
     Family::ALL.into_iter().flat_map(|family| ["TCP", "UDP"].map(|transport| (family, transport)))
 }
 
-async fn sticks(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn sticks(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(4).await?);
     cluster.expose(&service, &client).await?;
@@ -68,19 +69,22 @@ async fn sticks(topology: Topology) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn fifteen_in_a_row_and_switched_off_and_on_again() -> Result<()> {
-    sticks(Topology::point_to_point()).await
+async fn fifteen_in_a_row_and_switched_off_and_on_again(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    sticks(way.on(Topology::point_to_point())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn fifteen_in_a_row_on_two_nodes() -> Result<()> {
-    sticks(Topology::two_nodes()).await
+async fn fifteen_in_a_row_on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    sticks(way.on(Topology::two_nodes())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_backend_that_goes_away_is_not_asked_for() -> Result<()> {
-    let cluster = Cluster::start(Topology::bridge()).await?;
+async fn a_backend_that_goes_away_is_not_asked_for(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::bridge())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(4).await?;
     let whole = Service::new("web", 1).affinity(HOUR).with(&pods);
@@ -145,9 +149,10 @@ async fn hold_all(client: &Pod, service: &Service) -> Result<Vec<Held>> {
     Ok(held)
 }
 
+#[rstest]
 #[tokio::test]
-async fn it_ends_after_silence_and_each_port_has_its_own() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn it_ends_after_silence_and_each_port_has_its_own(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).on(&PORTS).affinity(Some(SHORT)).with(&cluster.backends(4).await?);
     cluster.apply(&service).await?;

@@ -14,11 +14,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use etherparse::checksum::Sum16BitWords;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
+use rstest::rstest;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use viaduct_lab::{Datagrams, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::service::{Service, TARGET};
 
 const BULK: u64 = 4 << 20;
@@ -39,8 +40,8 @@ struct Path {
 }
 
 impl Path {
-    async fn build(flags: &[&str]) -> Result<Self> {
-        let cluster = Cluster::start_with(Topology::point_to_point(), flags).await?;
+    async fn build(way: Way, flags: &[&str]) -> Result<Self> {
+        let cluster = Cluster::start_with(way.on(Topology::point_to_point()), flags).await?;
         let client = cluster.client().await?;
         let backend = cluster.backends(1).await?.remove(0);
         let service = Service::new("web", 1).with([&backend]);
@@ -116,8 +117,8 @@ async fn send_train(client: &Pod, to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-async fn carries_everything(flags: &[&str]) -> Result<()> {
-    let path = Path::build(flags).await?;
+async fn carries_everything(way: Way, flags: &[&str]) -> Result<()> {
+    let path = Path::build(way, flags).await?;
     let Path { client, service, .. } = &path;
     for (from_pods, to_pods) in [(true, true), (true, false), (false, true), (false, false)] {
         path.set_offloads(from_pods, to_pods).await?;
@@ -142,14 +143,16 @@ async fn carries_everything(flags: &[&str]) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn with_and_without_offloads() -> Result<()> {
-    carries_everything(&[]).await
+async fn with_and_without_offloads(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything(way, &[]).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn with_and_without_offloads_and_filters_as_on_old_kernels() -> Result<()> {
-    carries_everything(&["--attach", "clsact"]).await
+async fn with_and_without_offloads_and_filters_as_on_old_kernels(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything(way, &["--attach", "clsact"]).await
 }
 
 /// A payload, with `prefix` in front of it on the wire, that gives a UDP datagram the very checksum that a partial one
@@ -175,9 +178,10 @@ async fn assert_answered(socket: &Datagrams, to: SocketAddr, payload: &[u8], wha
     assert_eq!(reply.map(|reply| reply.payload), Ok(payload.to_vec()), "{what}, {to}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_complete_checksum_that_looks_like_a_partial_one() -> Result<()> {
-    let path = Path::build(&[]).await?;
+async fn a_complete_checksum_that_looks_like_a_partial_one(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let path = Path::build(way, &[]).await?;
     path.set_offloads(false, true).await?;
     for family in Family::ALL {
         let vip = path.service.dial(family).to;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use tokio::time::sleep;
 use viaduct_lab::{Family, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::service::Service;
 
 const CHANGES: usize = 60;
@@ -15,8 +16,8 @@ const CLIENTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Endpoints come and go while every pod lives: whatever a connection was given, it must work.
-async fn survives_changes(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn survives_changes(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(4).await?;
     let service = Service::new("web", 1);
@@ -40,19 +41,22 @@ async fn survives_changes(topology: Topology) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_a_bridge() -> Result<()> {
-    survives_changes(Topology::bridge()).await
+async fn on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    survives_changes(way.on(Topology::bridge())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_two_nodes() -> Result<()> {
-    survives_changes(Topology::two_nodes()).await
+async fn on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    survives_changes(way.on(Topology::two_nodes())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_connection_outlives_the_removal_of_its_endpoint() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn a_connection_outlives_the_removal_of_its_endpoint(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(2).await?;
     let service = Service::new("web", 1);
@@ -73,9 +77,10 @@ async fn a_connection_outlives_the_removal_of_its_endpoint() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_backend_that_leaves_in_good_order_is_not_missed() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn a_backend_that_leaves_in_good_order_is_not_missed(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(3).await?;
     let service = Service::new("web", 1);

@@ -9,16 +9,49 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 use tokio::time::sleep;
+use viaduct::status::Status;
+use viaduct::store::fast_path::Deliveries;
 use viaduct_lab::{Dial, Failure, Family, Lab, Node, Pod, Process, Program, Topology};
 
 use crate::service::{Service, TARGET};
 
+const VIADUCT: &str = env!("CARGO_BIN_EXE_viaduct");
 /// How long a change may take until it is served, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Small maps are made faster, and many agents run at once.
 const CAPACITIES: [&str; 6] = ["--max-flows", "65536", "--max-slots", "65536", "--max-backends", "4096"];
 /// How long to wait for one answer while a change is awaited.
 const GLANCE: Duration = Duration::from_millis(250);
+
+/// How packets get from the client's link to where they go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// Through the stack of the node.
+    Stack,
+    /// Past it, where that can be done: nothing in a lab stands in the way.
+    FastPath,
+}
+
+impl Way {
+    /// A network in which packets go this way.
+    pub(crate) const fn on(self, topology: Topology) -> Setup {
+        Setup { topology, way: self }
+    }
+
+    fn flags(self) -> [&'static str; 2] {
+        match self {
+            Self::Stack => ["--fast-path", "off"],
+            Self::FastPath => ["--fast-path", "auto"],
+        }
+    }
+}
+
+/// A network to be made, and how packets go there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    topology: Topology,
+    way: Way,
+}
 
 /// A network whose nodes run the agent; all of it ends when this is dropped.
 pub(crate) struct Cluster {
@@ -32,16 +65,17 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Makes the network and starts the agents.
-    pub(crate) async fn start(topology: Topology) -> Result<Self> {
-        Self::start_with(topology, &[]).await
+    pub(crate) async fn start(setup: Setup) -> Result<Self> {
+        Self::start_with(setup, &[]).await
     }
 
     /// The same with more flags for the agents.
-    pub(crate) async fn start_with(topology: Topology, flags: &[&str]) -> Result<Self> {
+    pub(crate) async fn start_with(setup: Setup, flags: &[&str]) -> Result<Self> {
+        let flags = flags.iter().copied().chain(setup.way.flags());
         let mut cluster = Self {
-            lab: topology.build().await?,
+            lab: setup.topology.build().await?,
             agents: Vec::new(),
-            flags: flags.iter().map(ToString::to_string).collect(),
+            flags: flags.map(ToOwned::to_owned).collect(),
             manifests: TempDir::new()?,
             next_marker: AtomicU16::new(1),
         };
@@ -174,6 +208,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// How many packets took the fast path of `node`.
+    pub(crate) async fn deliveries(&self, node: &Node) -> Result<Deliveries> {
+        let asked = node.start(Program::new(VIADUCT).args(["status", "-o", "json"])).await?;
+        let line = asked.wait_for_line("{", PATIENCE).await?;
+        Ok(serde_json::from_str::<Status>(&line)?.fast_path.packets)
+    }
+
     /// What the agents wrote last, for the message of a failure.
     pub(crate) fn last_words(&self) -> String {
         self.agents.iter().map(Process::tail).collect::<Vec<_>>().join("\n")
@@ -184,7 +225,7 @@ impl Cluster {
     }
 
     fn program(&self, node: &Node) -> Program {
-        Program::new(env!("CARGO_BIN_EXE_viaduct"))
+        Program::new(VIADUCT)
             .args(["run", "--node-name", node.name(), "--pod-links", "pod-*"])
             .args(CAPACITIES)
             .args(["--manifests".into(), self.manifests.path().as_os_str().to_owned()])

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Failure, Family, Pod, Topology};
 
 use crate::caller::{Caller, Outcome};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::endpoint::Endpoint;
 use crate::service::{PORT, Service};
 
@@ -22,8 +23,8 @@ struct Stage {
 
 impl Stage {
     /// A client that calls a Service with these endpoints.
-    async fn set(topology: Topology, endpoints: impl FnOnce(&[Pod]) -> Vec<Endpoint>) -> Result<Self> {
-        let cluster = Cluster::start(topology).await?;
+    async fn set(setup: Setup, endpoints: impl FnOnce(&[Pod]) -> Vec<Endpoint>) -> Result<Self> {
+        let cluster = Cluster::start(setup).await?;
         let client = cluster.client().await?;
         let pods = cluster.backends(2).await?;
         let service = Service::new("web", 1).with(endpoints(&pods));
@@ -85,9 +86,10 @@ fn outcome(expected: &Expected) -> Outcome {
     expected.clone().map(str::to_owned)
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_backend_is_deleted() -> Result<()> {
-    let mut stage = Stage::set(Topology::point_to_point(), |pods| vec![(&pods[0]).into()]).await?;
+async fn the_backend_is_deleted(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::point_to_point()), |pods| vec![(&pods[0]).into()]).await?;
     let [first, second] = [0, 1].map(|index| Endpoint::from(&stage.pods[index]));
     stage.change([first, second.clone()]).await?;
     stage.assert_now(&Ok("b1"), "another backend came").await?;
@@ -98,9 +100,10 @@ async fn the_backend_is_deleted() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_backend_is_replaced() -> Result<()> {
-    let mut stage = Stage::set(Topology::two_nodes(), |pods| vec![(&pods[0]).into()]).await?;
+async fn the_backend_is_replaced(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::two_nodes()), |pods| vec![(&pods[0]).into()]).await?;
     stage.change([(&stage.pods[1]).into()]).await?;
     stage.assert_now(&Ok("b2"), "replaced").await?;
     // And back, to an endpoint that flows of before had left.
@@ -110,9 +113,10 @@ async fn the_backend_is_replaced() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_backend_becomes_unready() -> Result<()> {
-    let mut stage = Stage::set(Topology::point_to_point(), |pods| vec![(&pods[0]).into()]).await?;
+async fn the_backend_becomes_unready(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::point_to_point()), |pods| vec![(&pods[0]).into()]).await?;
     let (first, second) = (stage.pods[0].clone(), stage.pods[1].clone());
     stage.change([Endpoint::unready(&first), (&second).into()]).await?;
     stage.assert_now(&Ok("b2"), "unready").await?;
@@ -122,9 +126,10 @@ async fn the_backend_becomes_unready() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_backend_terminates() -> Result<()> {
-    let mut stage = Stage::set(Topology::bridge(), |pods| vec![(&pods[0]).into()]).await?;
+async fn the_backend_terminates(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::bridge()), |pods| vec![(&pods[0]).into()]).await?;
     let (first, second) = (stage.pods[0].clone(), stage.pods[1].clone());
     stage.change([Endpoint::terminating(&first), (&second).into()]).await?;
     stage.assert_now(&Ok("b1"), "terminating, and it still serves").await?;
@@ -137,9 +142,10 @@ async fn the_backend_terminates() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn no_backend_is_left_and_one_comes() -> Result<()> {
-    let mut stage = Stage::set(Topology::point_to_point(), |pods| vec![(&pods[0]).into()]).await?;
+async fn no_backend_is_left_and_one_comes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::point_to_point()), |pods| vec![(&pods[0]).into()]).await?;
     let (first, second) = (stage.pods[0].clone(), stage.pods[1].clone());
     stage.change([Endpoint::unready(&first)]).await?;
     stage.assert_now(&Ok("b1"), "nobody serves: the flow stays").await?;
@@ -153,9 +159,10 @@ async fn no_backend_is_left_and_one_comes() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_client_was_there_before_the_first_backend() -> Result<()> {
-    let mut stage = Stage::set(Topology::point_to_point(), |_| Vec::new()).await?;
+async fn the_client_was_there_before_the_first_backend(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::point_to_point()), |_| Vec::new()).await?;
     stage.assert_now(&REFUSED, "no endpoint yet").await?;
     stage.change([(&stage.pods[0]).into()]).await?;
     stage.assert_now(&Ok("b1"), "the first endpoint").await?;
@@ -163,9 +170,10 @@ async fn the_client_was_there_before_the_first_backend() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_client_was_there_before_the_service() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn the_client_was_there_before_the_service(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(1).await?;
     // Another one shows that the agent is at work.
@@ -185,9 +193,10 @@ async fn the_client_was_there_before_the_service() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_vip_is_given_to_another_service() -> Result<()> {
-    let mut stage = Stage::set(Topology::point_to_point(), |pods| vec![(&pods[0]).into()]).await?;
+async fn the_vip_is_given_to_another_service(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::point_to_point()), |pods| vec![(&pods[0]).into()]).await?;
     let heir = Service::new("heir", 1).with([&stage.pods[1]]);
     // One change of one file: the VIP is never nobody's.
     stage.cluster.programmed(|| stage.cluster.write_file("web", &heir.manifest())).await?;
@@ -197,9 +206,10 @@ async fn the_vip_is_given_to_another_service() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_port_gets_another_number() -> Result<()> {
-    let mut stage = Stage::set(Topology::point_to_point(), |pods| vec![(&pods[0]).into()]).await?;
+async fn the_port_gets_another_number(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut stage = Stage::set(way.on(Topology::point_to_point()), |pods| vec![(&pods[0]).into()]).await?;
     let renumbered = stage.service.on(&[("TCP", PORT), ("UDP", PORT + 1)]);
     stage.cluster.apply(&renumbered).await?;
     stage.assert_now(&REFUSED, "the port is not there any more").await?;

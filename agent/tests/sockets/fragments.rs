@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Datagrams, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::packets::{self, Datagram};
 use crate::service::{Service, TARGET};
 
@@ -25,8 +26,8 @@ async fn send_in_order(pod: &Pod, datagram: Datagram, payload: &[u8], order: [us
     packets::send(pod, datagram.to.ip(), order.iter().map(|index| fragments[*index].clone()).collect()).await
 }
 
-async fn arrive_in_any_order(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn arrive_in_any_order(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(2).await?;
     let service = Service::new("web", 1).with(&pods);
@@ -65,17 +66,20 @@ async fn answers_arrive(pods: &[Pod], client: &Datagrams, to: SocketAddr, vip: S
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_links_of_their_own() -> Result<()> {
-    arrive_in_any_order(Topology::point_to_point()).await
+async fn on_links_of_their_own(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    arrive_in_any_order(way.on(Topology::point_to_point())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_a_bridge() -> Result<()> {
-    arrive_in_any_order(Topology::bridge()).await
+async fn on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    arrive_in_any_order(way.on(Topology::bridge())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_two_nodes() -> Result<()> {
-    arrive_in_any_order(Topology::two_nodes()).await
+async fn on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    arrive_in_any_order(way.on(Topology::two_nodes())).await
 }

@@ -1,15 +1,16 @@
 //! A pod reaches itself through its own Service.
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Family, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::service::{Service, TARGET};
 
 const BULK: u64 = 8 << 20;
 
-async fn reaches_itself(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn reaches_itself(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let pod = cluster.client().await?;
     pod.serve(TARGET).await?;
     let service = Service::new("own", 1).with([&pod]);
@@ -30,12 +31,14 @@ async fn reaches_itself(topology: Topology) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_a_link_of_its_own() -> Result<()> {
-    reaches_itself(Topology::point_to_point()).await
+async fn on_a_link_of_its_own(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    reaches_itself(way.on(Topology::point_to_point())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_a_bridge() -> Result<()> {
-    reaches_itself(Topology::bridge()).await
+async fn on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    reaches_itself(way.on(Topology::bridge())).await
 }

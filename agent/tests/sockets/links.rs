@@ -3,17 +3,19 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Family, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::service::{Service, TARGET};
 
 /// Half of new links are ready in this time, however busy the machine is; links that were polled for would take longer.
 const READY: Duration = Duration::from_secs(1);
 
+#[rstest]
 #[tokio::test]
-async fn a_new_pod_is_served_and_serves() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn a_new_pod_is_served_and_serves(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let first = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(1).await?);
     cluster.expose(&service, &first).await?;
@@ -25,9 +27,10 @@ async fn a_new_pod_is_served_and_serves() -> Result<()> {
     cluster.expose(&service.with([&late]), &first).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_new_link_is_ready_before_its_pod_has_started_anything() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn a_new_link_is_ready_before_its_pod_has_started_anything(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let first = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(1).await?);
     cluster.expose(&service, &first).await?;
@@ -44,9 +47,10 @@ async fn a_new_link_is_ready_before_its_pod_has_started_anything() -> Result<()>
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_link_that_comes_back_works_again() -> Result<()> {
-    let cluster = Cluster::start(Topology::bridge()).await?;
+async fn a_link_that_comes_back_works_again(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::bridge())).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(1).await?);
     cluster.expose(&service, &client).await?;
@@ -60,9 +64,10 @@ async fn a_link_that_comes_back_works_again() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn links_that_come_and_go_disturb_nobody() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn links_that_come_and_go_disturb_nobody(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(2).await?);
     cluster.expose(&service, &client).await?;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Dial, Failure, Family, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::service::Service;
 
 /// MTU of the narrow link, in bytes.
@@ -24,9 +25,10 @@ async fn assert_discovered(cluster: &Cluster, dial: Dial) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn over_a_narrow_link_of_the_backend() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn over_a_narrow_link_of_the_backend(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(1).await?;
     let service = Service::new("web", 1).with(&pods);
@@ -41,9 +43,10 @@ async fn over_a_narrow_link_of_the_backend() -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn over_a_narrow_link_between_two_nodes() -> Result<()> {
-    let cluster = Cluster::start(Topology::two_nodes().uplink_mtu(NARROW)).await?;
+async fn over_a_narrow_link_between_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::two_nodes().uplink_mtu(NARROW))).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(1).await?);
     cluster.expose(&service, &client).await?;

@@ -4,13 +4,13 @@ use anyhow::Result;
 use viaduct_lab::{Failure, Family, Topology};
 
 use crate::caller::Caller;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::endpoint::Endpoint;
 use crate::service::Service;
 
 #[tokio::test]
 async fn a_service_with_a_selector_is_served_by_its_pods() -> Result<()> {
-    let cluster = Cluster::start(Topology::two_nodes()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::two_nodes())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(3).await?;
     let service = Service::new("web", 1).selecting();

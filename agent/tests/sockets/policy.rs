@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use viaduct_lab::{Failure, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::endpoint::Endpoint;
 use crate::service::Service;
 
@@ -23,7 +23,7 @@ struct TwoNodes {
 
 impl TwoNodes {
     async fn start() -> Result<Self> {
-        let cluster = Cluster::start(Topology::two_nodes()).await?;
+        let cluster = Cluster::start(Way::FastPath.on(Topology::two_nodes())).await?;
         let near = cluster.client().await?;
         let far = cluster.lab.far_node().add_pod("far").await?;
         let backends = cluster.backends(3).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use viaduct_lab::{Dial, Failure, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::service::{PORT, Service};
 
 /// A lost SYN is sent again after a second: a refusal that takes less came with the first one.
@@ -20,8 +20,8 @@ async fn assert_refused(client: &Pod, dial: Dial, what: &str) {
     }
 }
 
-async fn refuses(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn refuses(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(1).await?;
     let service = Service::new("web", 1);
@@ -43,17 +43,17 @@ async fn refuses(topology: Topology) -> Result<()> {
 
 #[tokio::test]
 async fn on_links_of_their_own() -> Result<()> {
-    refuses(Topology::point_to_point()).await
+    refuses(Way::FastPath.on(Topology::point_to_point())).await
 }
 
 #[tokio::test]
 async fn on_a_bridge() -> Result<()> {
-    refuses(Topology::bridge()).await
+    refuses(Way::FastPath.on(Topology::bridge())).await
 }
 
 #[tokio::test]
 async fn a_protocol_that_the_service_lacks() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).tcp_only().with(&cluster.backends(1).await?);
     cluster.expose(&service, &client).await?;
@@ -66,7 +66,7 @@ async fn a_protocol_that_the_service_lacks() -> Result<()> {
 
 #[tokio::test]
 async fn a_service_that_is_deleted_is_nobodys_again() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(1).await?);
     cluster.expose(&service, &client).await?;

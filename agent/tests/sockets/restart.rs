@@ -6,16 +6,18 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Dial, Failure, Family, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::service::{Service, TARGET};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+#[rstest]
 #[tokio::test]
-async fn connections_outlive_a_killed_agent_that_is_started_again() -> Result<()> {
-    let mut cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn connections_outlive_a_killed_agent_that_is_started_again(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let mut cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(3).await?;
     let service = Service::new("web", 1).with(&pods);
@@ -40,7 +42,7 @@ async fn connections_outlive_a_killed_agent_that_is_started_again() -> Result<()
 
 #[tokio::test]
 async fn an_agent_takes_the_place_of_filters_that_a_killed_one_left() -> Result<()> {
-    let mut cluster = Cluster::start_with(Topology::point_to_point(), &["--attach", "clsact"]).await?;
+    let mut cluster = Cluster::start_with(Way::FastPath.on(Topology::point_to_point()), &["--attach", "clsact"]).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(2).await?;
     let service = Service::new("web", 1);
@@ -70,7 +72,7 @@ async fn an_agent_that_is_asked_to_end_takes_its_filters_along() -> Result<()> {
 }
 
 async fn takes_its_programs_along(flags: &[&str]) -> Result<()> {
-    let mut cluster = Cluster::start_with(Topology::bridge(), flags).await?;
+    let mut cluster = Cluster::start_with(Way::FastPath.on(Topology::bridge()), flags).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(1).await?;
     let service = Service::new("web", 1).with(&pods);

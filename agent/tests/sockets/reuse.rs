@@ -1,10 +1,11 @@
 //! One VIP, one Service after the other; and Services that change what they are.
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Failure, Family, Pod, Topology};
 
 use crate::caller::Caller;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::outside::{OUTSIDE, answer_at, who_answers};
 use crate::service::Service;
 
@@ -21,7 +22,7 @@ async fn assert_answered(cluster: &Cluster, client: &Pod, expected: Result<Strin
 
 #[tokio::test]
 async fn a_service_is_deleted_and_made_anew() -> Result<()> {
-    let cluster = Cluster::start(Topology::two_nodes()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::two_nodes())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(2).await?;
     let service = Service::new("web", VIP);
@@ -51,7 +52,7 @@ async fn a_service_is_deleted_and_made_anew() -> Result<()> {
 
 #[tokio::test]
 async fn a_service_becomes_a_name_for_something_elsewhere_and_comes_back() -> Result<()> {
-    let cluster = Cluster::start(Topology::two_nodes()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::two_nodes())).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", VIP).with(&cluster.backends(1).await?);
     cluster.expose(&service, &client).await?;
@@ -65,9 +66,10 @@ async fn a_service_becomes_a_name_for_something_elsewhere_and_comes_back() -> Re
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_pod_moves_from_one_service_to_another() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+async fn a_pod_moves_from_one_service_to_another(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    let cluster = Cluster::start(way.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(2).await?;
     let [first, second] = [("first", 1), ("second", 2)].map(|(name, number)| Service::new(name, number));

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rstest::rstest;
 use tokio::time::sleep;
 use viaduct_lab::{Family, Load, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::endpoint::Endpoint;
 use crate::service::{Service, TARGET};
 
@@ -45,8 +46,8 @@ async fn replace(cluster: &Cluster, service: &Service, pods: &mut Vec<Pod>, name
     cluster.lab.nodes().iter().find(|node| node.name() == old.node_name()).context("no node")?.remove_pod(&old).await
 }
 
-async fn rolls_out(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn rolls_out(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let mut pods = cluster.backends(REPLICAS).await?;
     let service = Service::new("web", 1);
@@ -66,12 +67,14 @@ async fn rolls_out(topology: Topology) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_a_bridge() -> Result<()> {
-    rolls_out(Topology::bridge()).await
+async fn on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    rolls_out(way.on(Topology::bridge())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_two_nodes() -> Result<()> {
-    rolls_out(Topology::two_nodes()).await
+async fn on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    rolls_out(way.on(Topology::two_nodes())).await
 }

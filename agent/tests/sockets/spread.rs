@@ -3,7 +3,7 @@
 use anyhow::Result;
 use viaduct_lab::{Family, Tally, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::service::Service;
 
 const ROUNDS: usize = 2_000;
@@ -18,7 +18,7 @@ fn assert_even(tally: &Tally, servers: usize, what: &str) {
 
 #[tokio::test]
 async fn every_endpoint_gets_its_share_also_after_a_change() -> Result<()> {
-    let cluster = Cluster::start(Topology::point_to_point()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::point_to_point())).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(5).await?;
     for count in [5, 3] {

@@ -1,9 +1,10 @@
 //! Backends that terminate: what is open goes on, what is new goes elsewhere, if anybody else serves.
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Conversation, Failure, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::endpoint::Endpoint;
 use crate::service::Service;
 
@@ -37,8 +38,8 @@ async fn assert_alive(conversations: &mut [Conversation], what: &str) {
     }
 }
 
-async fn terminates(topology: Topology) -> Result<()> {
-    let cluster = Cluster::start(topology).await?;
+async fn terminates(setup: Setup) -> Result<()> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(3).await?;
     let service = Service::new("web", 1);
@@ -69,12 +70,14 @@ async fn terminates(topology: Topology) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_a_bridge() -> Result<()> {
-    terminates(Topology::bridge()).await
+async fn on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    terminates(way.on(Topology::bridge())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn on_two_nodes() -> Result<()> {
-    terminates(Topology::two_nodes()).await
+async fn on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    terminates(way.on(Topology::two_nodes())).await
 }

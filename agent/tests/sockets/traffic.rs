@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Family, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::service::Service;
 
 /// Enough for segmentation offload, and for every buffer to be filled many times.
@@ -13,12 +14,12 @@ const BULK: u64 = 48 << 20;
 /// Larger than any link's MTU many times over, so that it travels in fragments.
 const LARGE: usize = 20_000;
 
-async fn carries_everything(topology: Topology) -> Result<()> {
-    carries_everything_with(topology, &[]).await
+async fn carries_everything(setup: Setup) -> Result<()> {
+    carries_everything_with(setup, &[]).await
 }
 
-async fn carries_everything_with(topology: Topology, flags: &[&str]) -> Result<()> {
-    let cluster = Cluster::start_with(topology, flags).await?;
+async fn carries_everything_with(setup: Setup, flags: &[&str]) -> Result<()> {
+    let cluster = Cluster::start_with(setup, flags).await?;
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(3).await?);
     cluster.expose(&service, &client).await?;
@@ -39,27 +40,32 @@ async fn carries_everything_with(topology: Topology, flags: &[&str]) -> Result<(
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn pods_on_links_of_their_own() -> Result<()> {
-    carries_everything(Topology::point_to_point()).await
+async fn pods_on_links_of_their_own(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything(way.on(Topology::point_to_point())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn pods_on_a_bridge() -> Result<()> {
-    carries_everything(Topology::bridge()).await
+async fn pods_on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything(way.on(Topology::bridge())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn pods_on_two_nodes() -> Result<()> {
-    carries_everything(Topology::two_nodes()).await
+async fn pods_on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything(way.on(Topology::two_nodes())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn pods_on_two_nodes_with_a_tunnel() -> Result<()> {
-    carries_everything(Topology::two_nodes_with_vxlan()).await
+async fn pods_on_two_nodes_with_a_tunnel(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything(way.on(Topology::two_nodes_with_vxlan())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn pods_on_a_bridge_with_filters_as_on_old_kernels() -> Result<()> {
-    carries_everything_with(Topology::bridge(), &["--attach", "clsact"]).await
+async fn pods_on_a_bridge_with_filters_as_on_old_kernels(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    carries_everything_with(way.on(Topology::bridge()), &["--attach", "clsact"]).await
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rstest::rstest;
 use viaduct_lab::{Dial, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup, Way};
 use crate::service::{Service, TARGET};
 
 /// Every order of three destinations.
@@ -13,8 +14,8 @@ const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2,
 const FIRST_PORT: u16 = 5_000;
 
 /// A client, and by family the ways to the one backend: two VIPs and its own address.
-async fn three_ways(topology: Topology) -> Result<(Cluster, Pod, [(Family, [Dial; 3]); 2])> {
-    let cluster = Cluster::start(topology).await?;
+async fn three_ways(setup: Setup) -> Result<(Cluster, Pod, [(Family, [Dial; 3]); 2])> {
+    let cluster = Cluster::start(setup).await?;
     let client = cluster.client().await?;
     let pods = cluster.backends(1).await?;
     let services = [1, 2].map(|number| Service::new(&format!("web{number}"), number).with(&pods));
@@ -26,8 +27,8 @@ async fn three_ways(topology: Topology) -> Result<(Cluster, Pod, [(Family, [Dial
     Ok((cluster, client, ways))
 }
 
-async fn tcp_keeps_three_apart(topology: Topology) -> Result<()> {
-    let (_cluster, client, families) = three_ways(topology).await?;
+async fn tcp_keeps_three_apart(setup: Setup) -> Result<()> {
+    let (_cluster, client, families) = three_ways(setup).await?;
     for (family, ways) in families {
         for (port, order) in (FIRST_PORT..).zip(ORDERS) {
             let mut conversations = Vec::new();
@@ -47,8 +48,8 @@ async fn tcp_keeps_three_apart(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-async fn udp_keeps_three_apart(topology: Topology) -> Result<()> {
-    let (_cluster, client, families) = three_ways(topology).await?;
+async fn udp_keeps_three_apart(setup: Setup) -> Result<()> {
+    let (_cluster, client, families) = three_ways(setup).await?;
     for (family, ways) in families {
         for (port, order) in (FIRST_PORT..).zip(ORDERS) {
             let socket = client.bind_udp(family, port, Duration::from_secs(2)).await?;
@@ -62,22 +63,26 @@ async fn udp_keeps_three_apart(topology: Topology) -> Result<()> {
     Ok(())
 }
 
+#[rstest]
 #[tokio::test]
-async fn tcp_on_links_of_their_own() -> Result<()> {
-    tcp_keeps_three_apart(Topology::point_to_point()).await
+async fn tcp_on_links_of_their_own(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    tcp_keeps_three_apart(way.on(Topology::point_to_point())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn tcp_on_two_nodes() -> Result<()> {
-    tcp_keeps_three_apart(Topology::two_nodes()).await
+async fn tcp_on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    tcp_keeps_three_apart(way.on(Topology::two_nodes())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn udp_on_a_bridge() -> Result<()> {
-    udp_keeps_three_apart(Topology::bridge()).await
+async fn udp_on_a_bridge(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    udp_keeps_three_apart(way.on(Topology::bridge())).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn udp_on_two_nodes() -> Result<()> {
-    udp_keeps_three_apart(Topology::two_nodes()).await
+async fn udp_on_two_nodes(#[values(Way::Stack, Way::FastPath)] way: Way) -> Result<()> {
+    udp_keeps_three_apart(way.on(Topology::two_nodes())).await
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use viaduct_lab::{Dial, Failure, Family, Pod, Topology};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Way};
 use crate::outside::{OUTSIDE, answer_at, who_answers};
 use crate::service::{PORT, Service};
 
@@ -33,7 +33,7 @@ async fn until_answered(cluster: &Cluster, client: &Pod, expected: &Result<Strin
 
 #[tokio::test]
 async fn they_are_dropped_where_the_ranges_are_known() -> Result<()> {
-    let cluster = Cluster::start(Topology::two_nodes()).await?;
+    let cluster = Cluster::start(Way::FastPath.on(Topology::two_nodes())).await?;
     let client = cluster.client().await?;
     let backends = cluster.backends(1).await?;
     let service = Service::new("web", 1).with(&backends);

@@ -1,11 +1,12 @@
 //! A packet as a vector of bytes, which changes as an skb does under the kernel's helpers.
 
 use core::mem::MaybeUninit;
+use std::collections::BTreeMap;
 
-use viaduct_common::{PARKED_BYTES, ParkedFragment, Plain};
+use viaduct_common::{Addr, Ip, PARKED_BYTES, ParkedFragment, Plain};
 
 use crate::checksum::Sum;
-use crate::packet::{Cover, ETHERNET, Fault, LAST_OFFSET, Packet};
+use crate::packet::{Cover, ETHERNET, Fault, LAST_OFFSET, Packet, Route};
 
 /// An Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -14,8 +15,16 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// True if the transport checksum holds the pseudo-header's sum only (`CHECKSUM_PARTIAL`).
     pub partial: bool,
-    /// True if it is a train of segments, as a socket sends them.
-    pub train: bool,
+    /// Payload of each segment, if it is a train of them, as a socket sends them; otherwise 0.
+    pub segment: u32,
+    /// True if the frame had an 802.1Q tag, which is not among the bytes.
+    pub tagged: bool,
+    /// Index of the link that it came in by.
+    pub link: u32,
+    /// True once the datapath made it one for this machine.
+    pub claimed: bool,
+    /// The routing table: index of the link to an address, and the largest packet that it takes.
+    pub routes: BTreeMap<Addr, (u32, u16)>,
     /// What was sent through the hook again, in order.
     pub replayed: Vec<Vec<u8>>,
 }
@@ -89,13 +98,30 @@ impl Packet for Frame {
 
     fn update_sum(&mut self, _: u32) {}
 
-    fn is_train(&self) -> bool {
-        self.train
+    fn segment_size(&self) -> u32 {
+        self.segment
     }
 
-    fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault> {
-        self.store(offset, &if self.partial { 0 } else { u16::MAX - 1 })?;
-        Ok(self.partial)
+    fn is_tagged(&self) -> bool {
+        self.tagged
+    }
+
+    fn link(&self) -> u32 {
+        self.link
+    }
+
+    fn claim_for_host(&mut self) -> Result<(), Fault> {
+        self.claimed = true;
+        Ok(())
+    }
+
+    fn route<A: Ip>(&mut self, route: &Route<A>) -> u32 {
+        let fits = |&&(_, mtu): &&(u32, u16)| route.len <= mtu;
+        self.routes.get(&route.tuple.dst.mapped()).filter(fits).map_or(0, |&(link, _)| link)
+    }
+
+    fn checksum_is_partial(&mut self) -> bool {
+        self.partial
     }
 
     fn resize(&mut self, len: u32) -> Result<(), Fault> {

@@ -6,7 +6,7 @@ mod tables;
 pub use frame::Frame;
 pub use tables::MemoryTables;
 
-use viaduct_common::{Config, FlowState, Hook, Reason, Stage, Tick};
+use viaduct_common::{Config, Delivery, FlowState, Hook, Reason, Stage, Tick};
 
 use crate::{Env, Outcome, Tables, Verdict, run};
 
@@ -28,8 +28,8 @@ impl Env for FixedEnv {
         self.config.hash_seed
     }
 
-    fn filter_mask(&self) -> u32 {
-        self.config.filter_mask
+    fn fast_path(&self) -> bool {
+        self.config.fast_path != 0
     }
 
     fn lifetime(&self, state: FlowState) -> Tick {
@@ -49,9 +49,15 @@ pub fn process(hook: Hook, packet: &mut Frame, tables: &MemoryTables, env: &Fixe
             tables.count_reason(outcome.reason());
         }
         match outcome.verdict() {
-            Verdict::Continue(next) => stage = next,
-            _ => return outcome,
+            Verdict::Continue(next) => {
+                stage = next;
+                continue;
+            }
+            Verdict::Deliver(_) => tables.count_delivery(Delivery::POD),
+            Verdict::Forward(_) => tables.count_delivery(Delivery::NODE),
+            Verdict::Pass | Verdict::Drop | Verdict::Reflect => {}
         }
+        return outcome;
     }
     tables.count_reason(Reason::STAGE_MISSING);
     Outcome::drop(Reason::STAGE_MISSING)

@@ -4,18 +4,20 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use viaduct_common::{
-    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterPlace, FilterWord, FlowEntry, FlowKey, FlowState,
-    FragmentEntry, FragmentKey, Frontend, Ip, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Reason, ServiceCidrs,
-    ServiceId, Tick,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, Delivery, FastPath, FilterPlace, FilterWord, FlowEntry,
+    FlowKey, FragmentEntry, FragmentKey, Frontend, Ip, L4Address, PARKED_BYTES, ParkedFragment, ParkedKey, Pod, PodPlaces,
+    Reason, ServiceCidrs, ServiceId, abi,
 };
 
 use crate::packet::Packet;
-use crate::tables::{Flows, Inserted, Released, Tables, Touched};
+use crate::tables::{Flows, Released, Tables, Touched};
 
 /// The tables of a datapath. What the agent writes is in plain fields; what the datapath writes is in cells, as it has the
 /// tables shared.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTables {
+    /// The row of `FILTER_MASKS`.
+    pub filter_mask: u32,
     /// `FILTERS`, by row.
     pub filters: BTreeMap<u32, FilterWord>,
     /// `FRONTENDS`.
@@ -32,8 +34,6 @@ pub struct MemoryTables {
     pub affinity: RefCell<BTreeMap<AffinityKey, AffinityEntry>>,
     /// `FLOWS`.
     pub flows: RefCell<BTreeMap<FlowKey, FlowEntry>>,
-    /// Rows that `FLOWS` holds at most; beyond that it takes no new ones.
-    pub flow_limit: Option<usize>,
     /// `FRAGMENTS`.
     pub fragments: RefCell<BTreeMap<FragmentKey, FragmentEntry>>,
     /// `PARKED`.
@@ -44,11 +44,18 @@ pub struct MemoryTables {
     pub backend_counters: RefCell<BTreeMap<BackendId, Counters>>,
     /// `REASONS`.
     pub reasons: RefCell<BTreeMap<Reason, u64>>,
+    /// The row of `FAST_PATHS`.
+    pub fast_path: FastPath,
+    /// `PODS`, by row.
+    pub pods: BTreeMap<u32, Pod>,
+    /// `DELIVERIES`.
+    pub deliveries: RefCell<BTreeMap<Delivery, u64>>,
 }
 
 impl MemoryTables {
-    /// Marks `addr` in the filter, as a VIP or as a backend's address.
+    /// Marks `addr` in a filter of `mask + 1` rows, as a VIP or as a backend's address.
     pub fn mark(&mut self, addr: Addr, mask: u32, vip: bool) {
+        self.filter_mask = mask;
         let place = FilterPlace::of(addr, mask);
         let word = self.filters.entry(place.word).or_default();
         if vip {
@@ -57,13 +64,13 @@ impl MemoryTables {
             word.backends |= place.bit;
         }
     }
-
-    fn is_full(&self) -> bool {
-        self.flow_limit.is_some_and(|limit| self.flows.borrow().len() >= limit)
-    }
 }
 
 impl Tables for MemoryTables {
+    fn filter_mask(&self) -> u32 {
+        self.filter_mask
+    }
+
     fn filter(&self, word: u32) -> FilterWord {
         self.filters.get(&word).copied().unwrap_or_default()
     }
@@ -88,6 +95,23 @@ impl Tables for MemoryTables {
         let row = &self.service_cidrs;
         let (count, ranges) = if ipv6 { (row.v6_count, &row.v6) } else { (row.v4_count, &row.v4) };
         ranges.iter().take(count as usize).any(|range| range.contains(addr))
+    }
+
+    fn hands_to_pods(&self) -> bool {
+        self.fast_path.pods != 0
+    }
+
+    fn hands_to_nodes(&self) -> bool {
+        self.fast_path.nodes != 0
+    }
+
+    fn is_uplink(&self, link: u32) -> bool {
+        self.fast_path.uplinks.contains(&link)
+    }
+
+    fn pod<A: Ip>(&self, addr: A) -> Option<&Pod> {
+        let PodPlaces(places) = PodPlaces::of(addr, abi::PODS.entries);
+        places.iter().filter_map(|place| self.pods.get(place)).find(|pod| pod.addr == addr.mapped())
     }
 
     fn affinity(&self, key: &AffinityKey) -> Option<AffinityEntry> {
@@ -139,6 +163,10 @@ impl Tables for MemoryTables {
         if packet.restore(&in_hand).is_ok() { Released::Done } else { Released::Broken }
     }
 
+    fn blur(&self, value: u32) -> u32 {
+        value
+    }
+
     fn count(&self, service: ServiceId, backend: BackendId, more: &Counters) {
         *self.service_counters.borrow_mut().entry(service).or_default() += *more;
         *self.backend_counters.borrow_mut().entry(backend).or_default() += *more;
@@ -147,43 +175,45 @@ impl Tables for MemoryTables {
     fn count_reason(&self, reason: Reason) {
         *self.reasons.borrow_mut().entry(reason).or_default() += 1;
     }
+
+    fn count_delivery(&self, to: Delivery) {
+        *self.deliveries.borrow_mut().entry(to).or_default() += 1;
+    }
 }
 
 /// The rows of all families lie in one table here.
 impl<A: Ip> Flows<A> for MemoryTables {
-    fn flow(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>> {
-        self.flows.borrow().get(&key.convert()).map(FlowEntry::convert)
+    fn flow(&self, key: &FlowKey<A>, entry: &mut FlowEntry<A>) -> bool {
+        let flows = self.flows.borrow();
+        let row = flows.get(&key.convert());
+        if let Some(row) = row {
+            *entry = row.convert();
+        }
+        row.is_some()
     }
 
-    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted {
-        if self.flows.borrow().contains_key(&key.convert()) {
-            return Inserted::Exists;
+    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+        let is_free = !self.flows.borrow().contains_key(&key.convert());
+        if is_free {
+            self.set_flow(key, entry);
         }
-        if self.set_flow(key, entry) { Inserted::Yes } else { Inserted::Full }
+        is_free
     }
 
     fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
-        let key = key.convert();
-        if self.is_full() && !self.flows.borrow().contains_key(&key) {
-            return false;
-        }
-        self.flows.borrow_mut().insert(key, entry.convert());
+        self.flows.borrow_mut().insert(key.convert(), entry.convert());
         true
     }
 
-    fn touch_flow(&self, key: &FlowKey<A>, like: &FlowEntry<A>, state: FlowState, seen: Tick) -> Touched {
+    fn touch_flow(&self, key: &FlowKey<A>, like: &FlowEntry<A>) -> Touched {
         match self.flows.borrow_mut().get_mut(&key.convert()) {
             Some(entry) if entry.new == like.new.convert() && entry.backend == like.backend => {
-                entry.state = state;
-                entry.seen = seen;
+                entry.state = like.state;
+                entry.seen = like.seen;
                 Touched::Yes
             }
             Some(_) => Touched::Another,
             None => Touched::Absent,
         }
-    }
-
-    fn remove_flow(&self, key: &FlowKey<A>) {
-        self.flows.borrow_mut().remove(&key.convert());
     }
 }

@@ -2,9 +2,9 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use probe_ebpf::Env;
-use viaduct_common::{Clock, Config, FlowState, Lifetimes, Tick};
+use viaduct_common::{Clock, Config, CounterRows, FlowKey, FlowPlace, FlowState, Lifetimes, Tick};
 
 /// Set by the agent before the load; the verifier then knows every value and removes what does not apply.
 #[unsafe(no_mangle)]
@@ -24,6 +24,24 @@ pub(super) fn l4_csum_ipv6_flag() -> u64 {
     u64::from(config!(l4_csum_ipv6_flag))
 }
 
+/// Where a flow belongs in its table.
+#[inline(always)]
+pub(super) fn flow_place(key: &FlowKey<u32>) -> FlowPlace {
+    FlowPlace::of(key, config!(flow_seed), config!(flow_buckets))
+}
+
+/// Rows of the service ports' counters.
+#[inline(always)]
+pub(super) fn service_counters() -> CounterRows {
+    config!(service_counters)
+}
+
+/// Rows of the backends' counters.
+#[inline(always)]
+pub(super) fn backend_counters() -> CounterRows {
+    config!(backend_counters)
+}
+
 pub(super) struct KernelEnv {
     skb: *mut __sk_buff,
 }
@@ -39,7 +57,12 @@ impl Env for KernelEnv {
     #[inline(always)]
     fn nanos(&self) -> u64 {
         match config!(clock) {
-            // SAFETY: no arguments. The branch is dead, and never verified, where the kernel lacks the helper.
+            Clock::JIFFIES => {
+                // SAFETY: no arguments. The branch is dead, and never verified, where the kernel lacks the helper.
+                let jiffies = unsafe { bpf_jiffies64() };
+                jiffies.wrapping_mul(u64::from(config!(jiffy))).wrapping_add(config!(jiffies_offset))
+            }
+            // SAFETY: as above.
             Clock::COARSE => unsafe { bpf_ktime_get_coarse_ns() },
             // SAFETY: the context is valid for as long as the program runs.
             Clock::PACKET => unsafe { (*self.skb).tstamp },
@@ -54,8 +77,8 @@ impl Env for KernelEnv {
     }
 
     #[inline(always)]
-    fn filter_mask(&self) -> u32 {
-        config!(filter_mask)
+    fn fast_path(&self) -> bool {
+        config!(fast_path) != 0
     }
 
     #[inline(always)]

@@ -27,6 +27,8 @@ fn write(skb: *mut __sk_buff, hook: Hook, outcome: Outcome) {
         Verdict::Pass => "translated",
         Verdict::Drop => "dropped",
         Verdict::Reflect => "sent back",
+        Verdict::Deliver(_) => "handed to a pod",
+        Verdict::Forward(_) => "handed to an uplink",
         Verdict::Continue(_) => "goes on",
     };
     let (link, reason) = (packet.link(), outcome.reason().0);

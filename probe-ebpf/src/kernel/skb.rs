@@ -3,17 +3,21 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    __sk_buff, BPF_CSUM_LEVEL_DEC, BPF_CSUM_LEVEL_INC, BPF_CSUM_LEVEL_QUERY, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0,
+    BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
-    bpf_skb_store_bytes,
+    bpf_clone_redirect, bpf_csum_level, bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail,
+    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
-use probe_ebpf::{Cover, Fault, LAST_OFFSET, Packet};
-use viaduct_common::{Hook, PARKED_BYTES, ParkedFragment, Plain};
+use probe_ebpf::{Cover, Fault, LAST_OFFSET, Packet, Route};
+use viaduct_common::{Hook, Ip, PARKED_BYTES, ParkedFragment, Plain};
 
-use super::env;
+use super::{env, route};
+
+/// `PACKET_HOST` of the kernel: the packet is addressed to this machine.
+const PACKET_HOST: u32 = 0;
 
 pub(super) struct Skb {
     ctx: TcContext,
@@ -24,13 +28,6 @@ impl Skb {
     #[inline(always)]
     pub(super) fn new(skb: *mut __sk_buff, hook: Hook) -> Self {
         Self { ctx: TcContext::new(skb), hook }
-    }
-
-    /// The index of the link that the program is attached to.
-    #[inline(always)]
-    pub(super) fn link(&self) -> u32 {
-        // SAFETY: the context is valid for as long as the program runs.
-        unsafe { (*self.ctx.skb.skb).ifindex }
     }
 }
 
@@ -76,6 +73,16 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn store<T: Plain>(&mut self, offset: u32, value: &T) -> Result<(), Fault> {
+        if offset > LAST_OFFSET {
+            return Err(Fault);
+        }
+        let start = self.ctx.data() + offset as usize;
+        if start + size_of::<T>() <= self.ctx.data_end() {
+            // SAFETY: within the packet, as the verifier checks once more; misaligned as in `load`. The kernel makes the
+            // headers this packet's own before a program that writes them runs.
+            unsafe { *(start as *mut T) = *value };
+            return Ok(());
+        }
         // SAFETY: the helper reads `size_of::<T>()` bytes of a plain value.
         done(unsafe {
             bpf_skb_store_bytes(self.ctx.skb.skb, offset, core::ptr::from_ref(value).cast(), size_of::<T>() as u32, 0)
@@ -105,18 +112,54 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn is_train(&self) -> bool {
+    fn segment_size(&self) -> u32 {
         // SAFETY: the context is valid for as long as the program runs.
-        unsafe { (*self.ctx.skb.skb).gso_size != 0 }
+        unsafe { (*self.ctx.skb.skb).gso_size }
     }
 
     #[inline(always)]
-    fn checksum_is_partial(&mut self, offset: u32) -> Result<bool, Fault> {
-        // The kernel does not tell, but it shows: it leaves a partial checksum alone when the contents change.
-        self.store(offset, &0_u16)?;
+    fn is_tagged(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.ctx.skb.skb).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn link(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.ctx.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn claim_for_host(&mut self) -> Result<(), Fault> {
+        // SAFETY: as above.
+        if unsafe { (*self.ctx.skb.skb).pkt_type } == PACKET_HOST {
+            return Ok(());
+        }
         // SAFETY: numbers only.
-        done(unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset, 0, 1, 0) })?;
-        self.load::<u16>(offset).map(|field| field == 0).ok_or(Fault)
+        done(unsafe { bpf_skb_change_type(self.ctx.skb.skb, PACKET_HOST) })
+    }
+
+    #[inline(always)]
+    fn route<A: Ip>(&mut self, route: &Route<A>) -> u32 {
+        route::look_up(self.ctx.skb.skb, route)
+    }
+
+    #[inline(always)]
+    fn checksum_is_partial(&mut self) -> bool {
+        let level = |change: u32| {
+            // SAFETY: numbers only.
+            unsafe { bpf_csum_level(self.ctx.skb.skb, u64::from(change)) }
+        };
+        // The kernel does not tell, but it shows. It counts how often a checksum was found right: a packet that it knows
+        // nothing about becomes one that was found right once, until that is taken back. One with a sum over all of it, or
+        // with a sum to be completed, has no such number; and of the two, the first takes a change of its sum.
+        level(BPF_CSUM_LEVEL_INC);
+        if level(BPF_CSUM_LEVEL_QUERY) >= 0 {
+            level(BPF_CSUM_LEVEL_DEC);
+            return false;
+        }
+        // SAFETY: numbers only.
+        unsafe { bpf_csum_update(self.ctx.skb.skb, 0) < 0 }
     }
 
     #[inline(always)]

@@ -1,16 +1,18 @@
 //! The tables in the kernel's maps.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::maps::LruHashMap;
-use probe_ebpf::{Flows, Inserted, Packet, Released, Tables, Touched};
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::maps::Array;
+use probe_ebpf::{Packet, Released, Tables};
 use viaduct_common::{
-    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, FilterWord, FlowEntry, FlowKey, FlowState, FragmentEntry,
-    FragmentKey, Frontend, Ip, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Reason, ServiceId, Tick,
+    Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, Delivery, FilterWord, FragmentEntry, FragmentKey, Frontend,
+    Ip, L4Address, PARKED_PER_DATAGRAM, ParkedKey, Pod, PodPlaces, Reason, ServiceId, abi,
 };
 
+use super::env::{backend_counters, service_counters};
 use super::maps::{
-    AFFINITY, BACKEND_COUNTERS, BACKENDS, ENDPOINTS, FILTERS, FLOWS, FLOWS_V6, FRAGMENTS, FRONTENDS, IN_HAND, PARKED, REASONS,
-    SCRATCH, SERVICE_CIDRS, SERVICE_COUNTERS, SLOTS, TO_PARK,
+    AFFINITY, BACKEND_COUNTERS, BACKENDS, BLURS, DELIVERIES, ENDPOINTS, FAST_PATHS, FILTER_MASKS, FILTERS, FRAGMENTS, FRONTENDS,
+    IN_HAND, PARKED, PODS, REASONS, SCRATCH, SERVICE_CIDRS, SERVICE_COUNTERS, SLOTS, TO_PARK,
 };
 
 /// The kernel's code for a key that is taken, negated.
@@ -19,6 +21,11 @@ const EEXIST: i32 = -17;
 pub(super) struct KernelTables;
 
 impl Tables for KernelTables {
+    #[inline(always)]
+    fn filter_mask(&self) -> u32 {
+        FILTER_MASKS.get(0).copied().unwrap_or_default()
+    }
+
     #[inline(always)]
     fn filter(&self, word: u32) -> FilterWord {
         FILTERS.get(word).copied().unwrap_or_default()
@@ -58,6 +65,28 @@ impl Tables for KernelTables {
         let (count, ranges) = if ipv6 { (row.v6_count, &row.v6) } else { (row.v4_count, &row.v4) };
         // Of a fixed number of steps, so that the verifier on older kernels knows its end.
         (0..).zip(ranges).any(|(i, range)| i < count && range.contains(addr))
+    }
+
+    #[inline(always)]
+    fn hands_to_pods(&self) -> bool {
+        FAST_PATHS.get(0).is_some_and(|row| row.pods != 0)
+    }
+
+    #[inline(always)]
+    fn hands_to_nodes(&self) -> bool {
+        FAST_PATHS.get(0).is_some_and(|row| row.nodes != 0)
+    }
+
+    #[inline(always)]
+    fn is_uplink(&self, link: u32) -> bool {
+        FAST_PATHS.get(0).is_some_and(|row| row.uplinks.contains(&link))
+    }
+
+    #[inline(always)]
+    fn pod<A: Ip>(&self, addr: A) -> Option<&Pod> {
+        let PodPlaces([first, second]) = PodPlaces::of(addr, abi::PODS.entries);
+        let at = |place| PODS.get(place).filter(|pod| pod.addr == addr.mapped());
+        at(first).or_else(|| at(second))
     }
 
     #[inline(always)]
@@ -123,9 +152,21 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn blur(&self, value: u32) -> u32 {
+        let Some(place) = BLURS.get_ptr_mut(0) else { return 0 };
+        // SAFETY: this CPU's own place. The verifier does not keep in mind what is in a map.
+        unsafe {
+            place.write_volatile(value);
+            place.read_volatile()
+        }
+    }
+
+    #[inline(always)]
     fn count(&self, service: ServiceId, backend: BackendId, more: &Counters) {
-        add(SERVICE_COUNTERS.get_ptr_mut(service.0), more);
-        add(BACKEND_COUNTERS.get_ptr_mut(backend.0), more);
+        // SAFETY: no arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        add(&SERVICE_COUNTERS, service_counters().index(cpu, service.0), more);
+        add(&BACKEND_COUNTERS, backend_counters().index(cpu, backend.0), more);
     }
 
     #[inline(always)]
@@ -135,74 +176,20 @@ impl Tables for KernelTables {
             unsafe { *row += 1 };
         }
     }
-}
-
-/// Addresses whose family has a map of flows.
-pub(super) trait Family: Ip {
-    /// The map.
-    fn flows() -> &'static LruHashMap<FlowKey<Self>, FlowEntry<Self>>;
-}
-
-impl Family for u32 {
-    #[inline(always)]
-    fn flows() -> &'static LruHashMap<FlowKey<Self>, FlowEntry<Self>> {
-        &FLOWS
-    }
-}
-
-impl Family for [u32; 4] {
-    #[inline(always)]
-    fn flows() -> &'static LruHashMap<FlowKey<Self>, FlowEntry<Self>> {
-        &FLOWS_V6
-    }
-}
-
-impl<A: Family> Flows<A> for KernelTables {
-    #[inline(always)]
-    fn flow(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>> {
-        // SAFETY: the tuple of a row never changes in place; the two fields that do are written by `touch_flow` alone.
-        unsafe { A::flows().get(key).copied() }
-    }
 
     #[inline(always)]
-    fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Inserted {
-        match A::flows().insert(key, entry, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Inserted::Yes,
-            Err(EEXIST) => Inserted::Exists,
-            Err(_) => Inserted::Full,
+    fn count_delivery(&self, to: Delivery) {
+        if let Some(row) = DELIVERIES.get_ptr_mut(to.0) {
+            // SAFETY: this CPU's own row.
+            unsafe { *row += 1 };
         }
     }
-
-    #[inline(always)]
-    fn set_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
-        A::flows().insert(key, entry, u64::from(BPF_ANY)).is_ok()
-    }
-
-    #[inline(always)]
-    fn touch_flow(&self, key: &FlowKey<A>, like: &FlowEntry<A>, state: FlowState, seen: Tick) -> Touched {
-        let Some(entry) = A::flows().get_ptr_mut(key) else { return Touched::Absent };
-        // SAFETY: a row of this program's RCU section. Writers on other CPUs write the same or a neighbouring tick.
-        unsafe {
-            if (*entry).new != like.new || (*entry).backend != like.backend {
-                return Touched::Another;
-            }
-            (*entry).state = state;
-            (*entry).seen = seen;
-        }
-        Touched::Yes
-    }
-
-    #[inline(always)]
-    fn remove_flow(&self, key: &FlowKey<A>) {
-        // Absent is as good as removed.
-        let _ = A::flows().remove(key);
-    }
 }
 
-/// Adds to this CPU's row.
+/// Adds to the row at `index`, one of this CPU's.
 #[inline(always)]
-fn add(row: Option<*mut Counters>, more: &Counters) {
-    if let Some(row) = row {
+fn add(map: &Array<Counters>, index: Option<u32>, more: &Counters) {
+    if let Some(row) = index.and_then(|index| map.get_ptr_mut(index)) {
         // SAFETY: this CPU's own row, and BPF programs on one CPU are not interrupted by each other here.
         unsafe { *row += *more };
     }

@@ -6,7 +6,7 @@ use etherparse::{EtherType, Ethernet2Header, PacketBuilder};
 use probe_ebpf::host::{FixedEnv, Frame, MemoryTables, process};
 use probe_ebpf::{Outcome, Verdict};
 use viaduct_common::{
-    Addr, Backend, BackendFlags, BackendId, Config, Frontend, Hook, L4Address, Port, Protocol, ServiceId, Tick,
+    Addr, Backend, BackendFlags, BackendId, Config, Frontend, Hook, L4Address, Port, Protocol, ServiceId, Tick, abi,
 };
 
 /// Bytes before the IP header.
@@ -42,7 +42,7 @@ impl Talk {
         tables.backends.insert(BackendId(1), Backend { address: l4(self.backend), service: ServiceId(1), flags });
         tables.slots = vec![BackendId(1)];
         tables.endpoints.insert(l4(self.backend), 1);
-        let mut mark = |at: SocketAddr, vip| tables.mark(Addr::from(at.ip()), Config::DEFAULT.filter_mask, vip);
+        let mut mark = |at: SocketAddr, vip| tables.mark(Addr::from(at.ip()), abi::FILTER_WORDS - 1, vip);
         mark(self.vip, true);
         mark(self.backend, false);
         tables

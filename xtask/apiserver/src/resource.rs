@@ -13,13 +13,16 @@ pub enum Resource {
     Nodes,
     /// `networking.k8s.io/v1`, `servicecidrs`; older servers do not have them ([`Options`](crate::Options)).
     ServiceCidrs,
+    /// `networking.k8s.io/v1`, `networkpolicies`.
+    NetworkPolicies,
     /// `events.k8s.io/v1`, `events`: the only objects that clients may write.
     Events,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs, Self::Events];
+    pub const ALL: [Self; 6] =
+        [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs, Self::NetworkPolicies, Self::Events];
 
     /// The word in an object's `kind`.
     pub const fn kind(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Resource {
             Self::EndpointSlices => "EndpointSlice",
             Self::Nodes => "Node",
             Self::ServiceCidrs => "ServiceCIDR",
+            Self::NetworkPolicies => "NetworkPolicy",
             Self::Events => "Event",
         }
     }
@@ -37,7 +41,7 @@ impl Resource {
         match self {
             Self::Services | Self::Nodes => "",
             Self::EndpointSlices => "discovery.k8s.io",
-            Self::ServiceCidrs => "networking.k8s.io",
+            Self::ServiceCidrs | Self::NetworkPolicies => "networking.k8s.io",
             Self::Events => "events.k8s.io",
         }
     }
@@ -49,6 +53,7 @@ impl Resource {
             Self::EndpointSlices => "endpointslices",
             Self::Nodes => "nodes",
             Self::ServiceCidrs => "servicecidrs",
+            Self::NetworkPolicies => "networkpolicies",
             Self::Events => "events",
         }
     }

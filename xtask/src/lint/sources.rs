@@ -186,6 +186,11 @@ mod tests {
                 ("agent/src/links/mod.rs", "use rtnetlink::Handle;"),
             ),
             (
+                "the fast path decides purely",
+                ("agent/src/fast_path/decide.rs", "use std::fs;"),
+                ("agent/src/fast_path/observe/mod.rs", "use std::fs;"),
+            ),
+            (
                 "the store attaches no program",
                 ("agent/src/store/kernel.rs", "use super::super::attach::Links;"),
                 ("agent/src/store/kernel.rs", "use crate::plan::Op;"),

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use aya::maps::PerCpuValues;
 use proptest::prelude::*;
-use viaduct_common::{Addr, BackendFlags, FrontendFlags, Hook, Lifetimes, Port, Protocol, Tick, Tuple};
+use viaduct_common::{Addr, BackendFlags, FlowBucket, FrontendFlags, Hook, Lifetimes, Port, Protocol, StaleFlow, Tick, Tuple};
 
 use super::*;
 use crate::config::{DatapathConfig, Limits};
@@ -18,14 +19,18 @@ use crate::store::memory::MemoryStore;
 const SMALL: Limits = Limits { services: 4, frontends: 6, backends: 8, slots: 40, flows: 1 << 15, affinities: 1 << 10 };
 
 fn store(limits: Limits) -> KernelStore {
-    let config = DatapathConfig { limits, lifetimes: Lifetimes::DEFAULT, hash_seed: 0, trace: false };
+    let config = DatapathConfig { limits, lifetimes: Lifetimes::DEFAULT, hash_seed: 0, trace: false, fast_path: false };
     let object = crate::object::embedded().expect("an agent with its object; run `cargo xtask build`");
     let mut object = load_object(object, &config, Features::detect()).expect("maps; these tests need root");
-    KernelStore::new(&mut object).expect("the maps of the object")
+    KernelStore::new(&mut object, limits.services).expect("the maps of the object")
 }
 
 fn address(n: u8) -> L4Address {
     L4Address::new(Addr::from_v4_word(u32::from(n)), Port::new(80), Protocol::TCP)
+}
+
+fn filter_row() -> impl Strategy<Value = FilterWord> {
+    (any::<u64>(), 0_u64..2).prop_map(|(vips, backends)| FilterWord { vips: vips & backends, backends })
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -43,7 +48,6 @@ fn op() -> impl Strategy<Value = Op> {
         affinity_seconds: 7,
         flags: FrontendFlags(0),
     });
-    let filter = (any::<u64>(), 0_u64..2).prop_map(|(vips, backends)| FilterWord { vips: vips & backends, backends });
     prop_oneof![
         (backend(), row).prop_map(|(id, row)| Op::PutBackend { id, row }),
         (0_u32..22, prop::collection::vec(backend(), 0..24))
@@ -52,7 +56,8 @@ fn op() -> impl Strategy<Value = Op> {
         key().prop_map(|key| Op::RemoveFrontend { key }),
         (key(), 1_u32..9).prop_map(|(key, count)| Op::PutEndpoint { key, count }),
         key().prop_map(|key| Op::RemoveEndpoint { key }),
-        (0_u32..3, filter).prop_map(|(word, row)| Op::PutFilter { word, row }),
+        (0_u32..3, filter_row()).prop_map(|(word, row)| Op::PutFilter { word, row }),
+        (0_u32..3, prop::collection::vec(filter_row(), 0..4)).prop_map(|(first, rows)| Op::GrowFilter { first, rows }),
         (0_u32..3, 0_u32..3).prop_map(|(v4_count, v6_count)| Op::PutServiceCidrs {
             row: Box::new(ServiceCidrs { v4_count, v6_count, ..ServiceCidrs::default() })
         }),
@@ -84,7 +89,7 @@ proptest! {
 #[test]
 fn capacities_are_those_that_were_asked_for() {
     let capacities = store(SMALL).capacities();
-    let expected = Capacities { frontends: 6, slots: 40, backends: 9, endpoints: 8, filter_words: 1, services: 5 };
+    let expected = Capacities { frontends: 6, slots: 40, backends: 9, endpoints: 8, filter_words: 2, services: 5 };
     assert_eq!(capacities, expected);
 }
 
@@ -92,42 +97,56 @@ fn capacities_are_those_that_were_asked_for() {
 fn counters_are_summed_over_the_cpus_and_cleared() {
     let mut store = store(SMALL);
     let each = Counters { connections: 1, packets: 2, bytes: 3, reply_packets: 4, reply_bytes: 5 };
-    let values = || PerCpuValues::try_from(vec![Wire(each); store.cpus]).expect("one for each CPU");
-    let (service, backend) = (values(), values());
-    store.service_counters.set(3, service, 0).expect("set");
-    store.backend_counters.set(3, backend, 0).expect("set");
-    let cpus = store.cpus as u64;
+    for map in [&mut store.service_counters, &mut store.backend_counters] {
+        let neighbours = [2, 3, 4].map(|number| map.indexes(number).collect::<Vec<_>>());
+        neighbours.iter().flatten().for_each(|index| map.cells.set(*index, Wire(each), 0).expect("set"));
+    }
+    let cpus = u64::from(store.service_counters.cpus);
     assert_eq!(store.service_counters(ServiceId(3)).expect("read").reply_bytes, 5 * cpus);
     store.apply(&Op::ClearService { id: ServiceId(3) }).expect("cleared");
     assert_eq!(store.service_counters(ServiceId(3)).expect("read"), Counters::default());
     assert_eq!(store.backend_counters(BackendId(3)).expect("read").connections, cpus);
     store.apply(&Op::ClearBackend { id: BackendId(3) }).expect("cleared");
     assert_eq!(store.backend_counters(BackendId(3)).expect("read"), Counters::default());
+    for number in [2, 4] {
+        assert_eq!(store.service_counters(ServiceId(number)).expect("read").packets, 2 * cpus, "a neighbour was cleared");
+        assert_eq!(store.backend_counters(BackendId(number)).expect("read").bytes, 3 * cpus, "a neighbour was cleared");
+    }
 }
 
 #[test]
 fn reasons_that_occurred_are_listed() {
     let mut store = store(SMALL);
     assert_eq!(store.reasons().expect("read"), []);
-    let counts = PerCpuValues::try_from(vec![Wire(2_u64); store.cpus]).expect("one for each CPU");
+    let cpus = store.service_counters.cpus;
+    let counts = PerCpuValues::try_from(vec![Wire(2_u64); cpus as usize]).expect("one for each CPU");
     let reasons = Arc::get_mut(&mut store.reasons.0).expect("nobody else reads them");
     reasons.set(u32::from(Reason::MALFORMED.0), counts, 0).expect("set");
-    assert_eq!(store.reasons().expect("read"), [(Reason::MALFORMED, 2 * store.cpus as u64)]);
+    assert_eq!(store.reasons().expect("read"), [(Reason::MALFORMED, 2 * u64::from(cpus))]);
 }
 
 fn flow(n: u32) -> FlowKey<u32> {
     FlowKey::new(Tuple { src: n, ..Tuple::default() }, Protocol::TCP, Hook::FROM_POD)
 }
 
-fn put_flow(flows: &mut Rows<FlowKey<u32>, FlowEntry<u32>>, n: u32) {
+/// As a packet would, but for the choice of the bucket. Gives the bucket and the row there.
+fn put_flow(flows: &mut Cells<FlowBucket>, n: u32) -> (u32, usize) {
     let entry = FlowEntry { seen: Tick(n), ..FlowEntry::default() };
-    flows.insert(Wire(flow(n)), Wire(entry), 0).expect("inserted");
+    let index = n % flows.len();
+    let Wire(mut bucket) = flows.get(&index, 0).expect("within the map");
+    let way = bucket.room(1 + n as u16);
+    bucket.put(way, &flow(n), 1 + n as u16, &entry);
+    flows.set(index, Wire(bucket), 0).expect("within the map");
+    (index, way)
+}
+
+fn flow_v6(n: u32) -> FlowKey<[u32; 4]> {
+    FlowKey::new(Tuple { src: [1, 0, 0, n], ..Tuple::default() }, Protocol::TCP, Hook::FROM_POD)
 }
 
 fn put_flow_v6(flows: &mut Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>, n: u32) {
-    let key = FlowKey::new(Tuple { src: [1, 0, 0, n], ..Tuple::default() }, Protocol::TCP, Hook::FROM_POD);
     let entry = FlowEntry { seen: Tick(n), ..FlowEntry::default() };
-    flows.insert(Wire(key), Wire(entry), 0).expect("inserted");
+    flows.insert(Wire(flow_v6(n)), Wire(entry), 0).expect("inserted");
 }
 
 /// Part by part to the end.
@@ -143,8 +162,8 @@ fn flows_are_shown_once_and_deleted_when_told() {
     const FLOWS: u32 = 10_000;
     let mut store = store(SMALL);
     for n in 0..FLOWS / 2 {
-        put_flow(&mut store.flows, n);
-        put_flow_v6(&mut store.flows_v6, n);
+        put_flow(&mut store.flows.v4, n);
+        put_flow_v6(&mut store.flows.v6, n);
     }
     let mut seen = Counted::new();
     let mut visit = |key: &FlowKey, entry: &FlowEntry| {
@@ -160,17 +179,29 @@ fn flows_are_shown_once_and_deleted_when_told() {
         Keep::Yes
     });
     assert_eq!(left, FLOWS / 2);
-    assert!(store.flows.get(&Wire(flow(2)), 0).is_err());
+    assert!(store.flows.v6.get(&Wire(flow_v6(2)), 0).is_err());
 }
 
 #[test]
 fn a_flow_that_was_revived_meanwhile_stays() {
     let mut store = store(SMALL);
-    put_flow(&mut store.flows, 7);
+    let (index, way) = put_flow(&mut store.flows.v4, 7);
+    let row = |store: &KernelStore| store.flows.v4.get(&index, 0).expect("within the map").0.flows().next().map(|(_, row)| *row);
+    let as_judged = StaleFlow { bucket: index, way: way as u32, version: 2, seen: Tick(7) };
+    store.flows.forget(&[StaleFlow { seen: Tick(6), ..as_judged }]).expect("run");
+    assert!(row(&store).is_some(), "a packet came by since");
+    store.flows.forget(&[StaleFlow { version: 0, ..as_judged }]).expect("run");
+    assert!(row(&store).is_some(), "the row is another flow's");
+    store.flows.forget(&[StaleFlow { way: 16, ..as_judged }, StaleFlow { bucket: index + 1, ..as_judged }]).expect("run");
+    assert_eq!(row(&store).map(|row| row.key), Some(flow(7)));
+    store.flows.forget(&[as_judged]).expect("run");
+    assert!(row(&store).is_none());
+
+    put_flow_v6(&mut store.flows.v6, 7);
     let as_judged = FlowEntry { seen: Tick(6), ..FlowEntry::default() };
-    remove_as_seen(abi::FLOWS, &mut store.flows, flow(7), &as_judged).expect("no error");
-    assert!(store.flows.get(&Wire(flow(7)), 0).is_ok(), "it has been seen since");
-    remove_as_seen(abi::FLOWS, &mut store.flows, flow(8), &as_judged).expect("gone already is no error");
+    remove_as_seen(abi::FLOWS_V6, &mut store.flows.v6, flow_v6(7), &as_judged).expect("no error");
+    assert!(store.flows.v6.get(&Wire(flow_v6(7)), 0).is_ok(), "it has been seen since");
+    remove_as_seen(abi::FLOWS_V6, &mut store.flows.v6, flow_v6(8), &as_judged).expect("gone already is no error");
 }
 
 /// What packets do to the table meanwhile must not hide the flows that stay, nor keep the sweep from ending.
@@ -178,15 +209,15 @@ fn a_flow_that_was_revived_meanwhile_stays() {
 fn a_sweep_in_a_busy_table_sees_every_flow_that_stays() {
     const STAY: u32 = 2_000;
     let mut store = store(SMALL);
-    (0..STAY).for_each(|n| put_flow(&mut store.flows, n));
-    let other_handle = MapData::from_fd(fd_of(&store.flows).try_clone_to_owned().expect("a descriptor")).expect("the map");
-    let mut packets: Rows<FlowKey<u32>, FlowEntry<u32>> = Map::LruHashMap(other_handle).try_into().expect("the map");
+    (0..STAY).for_each(|n| put_flow_v6(&mut store.flows.v6, n));
+    let other_handle = MapData::from_fd(fd_of(&store.flows.v6).try_clone_to_owned().expect("a descriptor")).expect("the map");
+    let mut packets: Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>> = Map::LruHashMap(other_handle).try_into().expect("the map");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in (STAY..STAY + 500).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
-                put_flow(&mut packets, n);
-                let _ = packets.remove(&Wire(flow(n.saturating_sub(3).max(STAY))));
+                put_flow_v6(&mut packets, n);
+                let _ = packets.remove(&Wire(flow_v6(n.saturating_sub(3).max(STAY))));
             }
         });
         for _ in 0..50 {
@@ -227,7 +258,8 @@ fn affinities_are_shown_and_deleted_as_flows_are() {
 fn backends_beyond_the_counters_are_not_counted_one_by_one() {
     let backends = abi::BACKEND_COUNTERS.entries + 10;
     let mut store = store(Limits { backends, ..SMALL });
-    assert_eq!((store.capacities().backends, store.backend_counters.len()), (backends + 1, abi::BACKEND_COUNTERS.entries));
+    assert_eq!(store.capacities().backends, backends + 1);
+    assert!(store.backend_counters.rows.0 <= abi::BACKEND_COUNTERS.entries);
     let id = BackendId(backends);
     let row = Backend { address: address(1), service: ServiceId(1), flags: BackendFlags::CLUSTER };
     store.apply(&Op::PutBackend { id, row }).expect("there is room for the backend");

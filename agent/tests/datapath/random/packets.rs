@@ -7,9 +7,9 @@ use viaduct_common::{FlowKey, Hook, Protocol, Tuple};
 use viaduct_lab::{Family, vip};
 
 use super::dice::Dice;
-use super::tables::{PODS, PORTS, VIPS};
+use super::tables::{MACS, PODS, PORTS, VIPS};
 use crate::kernel::is_runnable;
-use crate::packet::{Extension, Packet};
+use crate::packet::{Extension, NODE, Packet};
 use crate::world::{pod, router, tuple};
 
 /// A frame, and the hook that it comes to.
@@ -17,6 +17,8 @@ use crate::world::{pod, router, tuple};
 pub(crate) struct Draw {
     pub(crate) hook: Hook,
     pub(crate) frame: Vec<u8>,
+    /// Payload of each segment, if the frame is a train of them; otherwise 0.
+    pub(crate) segment: u32,
 }
 
 /// What later packets may take up again.
@@ -48,7 +50,8 @@ pub(crate) fn draw(dice: &mut Dice, memory: &mut Memory, flow: Option<FlowKey>) 
     };
     let packet = if hook == Hook::TO_POD { packet.turned() } else { packet };
     let frame = packet.bytes();
-    Draw { hook, frame: if dice.percent(20) { mangled(dice, &frame) } else { frame } }
+    let segment = if dice.percent(5) { dice.pick(&[8, 500, 1440]) } else { 0 };
+    Draw { hook, frame: if dice.percent(20) { mangled(dice, &frame) } else { frame }, segment }
 }
 
 /// A fragment of a datagram.
@@ -109,6 +112,8 @@ fn shape(dice: &mut Dice, packet: Packet) -> Packet {
         }
         2 => packet.no_length(),
         3 => packet.trailer(1 + dice.below(20)),
+        4 => packet.hops(dice.pick(&[0, 1, 2, 255])),
+        5 => packet.framed(dice.pick(&MACS), NODE),
         _ => packet,
     }
 }

@@ -3,18 +3,24 @@
 use std::net::SocketAddr;
 
 use probe_ebpf::host::MemoryTables;
-use viaduct_common::{Backend, BackendFlags, BackendId, Frontend, FrontendFlags, L4Address, Protocol, ServiceId};
+use viaduct_common::{
+    Backend, BackendFlags, BackendId, Frontend, FrontendFlags, L4Address, Pod, PodPlaces, Protocol, ServiceId, abi,
+};
 use viaduct_lab::{Family, vip};
 
 use super::dice::Dice;
 use crate::kernel::{BACKENDS, FILTER_WORDS};
-use crate::world::{know_service_cidr, l4, pod};
+use crate::packet::NODE;
+use crate::world::{LO, know_service_cidr, l4, pod};
 
 /// VIPs of each family, and pods: few, so that chance meets them often. Pods 1 to 3 are clients as well as backends.
 pub(crate) const VIPS: u8 = 3;
 pub(crate) const PODS: u8 = 6;
 /// Ports of services and of backends.
 pub(crate) const PORTS: [(Protocol, u16, u16); 2] = [(Protocol::TCP, 80, 8080), (Protocol::UDP, 53, 5353)];
+
+/// Hardware addresses of pods.
+pub(crate) const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
 
 /// Tables with Services of both families.
 pub(crate) fn tables(dice: &mut Dice) -> MemoryTables {
@@ -39,7 +45,28 @@ pub(crate) fn tables(dice: &mut Dice) -> MemoryTables {
             know_service_cidr(&mut draft.tables, family);
         }
     }
+    hand_over(dice, &mut draft.tables);
     draft.tables
+}
+
+/// The fast path: open or not, and pods that are known, mostly behind the link that packets come in by.
+fn hand_over(dice: &mut Dice, tables: &mut MemoryTables) {
+    tables.fast_path.pods = u32::from(dice.percent(80));
+    tables.fast_path.nodes = u32::from(dice.percent(20));
+    for addr in Family::ALL.into_iter().flat_map(|family| (1..=PODS).map(move |number| pod(family, number))) {
+        let row = Pod {
+            addr: addr.into(),
+            link: dice.pick(&[LO, LO, LO, 7]),
+            mtu: dice.pick(&[1500, 1500, 1500, 70]),
+            destination: dice.pick(&MACS),
+            source: dice.pick(&[NODE, NODE, NODE, MACS[0]]),
+            reserved: 0,
+        };
+        let PodPlaces(places) = PodPlaces::of(row.addr, abi::PODS.entries);
+        if dice.percent(85) {
+            tables.pods.insert(dice.pick(&places), row);
+        }
+    }
 }
 
 /// A slot, and the backend of another slot of the same frontend, which takes its place.

@@ -6,6 +6,7 @@ mod errors;
 mod foreign;
 mod fragments;
 mod hairpin;
+mod handover;
 mod headers;
 mod lifetimes;
 mod moves;
@@ -15,6 +16,9 @@ mod unallocated;
 
 use crate::row::Rows;
 
+/// The topic of what does not go by the stack.
+pub(crate) const FAST_PATH: &str = "handover";
+
 /// Every topic with its rows.
 pub(crate) const TOPICS: &[(&str, Rows)] = &[
     ("connections", connections::rows),
@@ -23,6 +27,7 @@ pub(crate) const TOPICS: &[(&str, Rows)] = &[
     ("fragments", fragments::rows),
     ("errors", errors::rows),
     ("hairpin", hairpin::rows),
+    (FAST_PATH, handover::rows),
     ("refusals", refusals::rows),
     ("tuples", tuples::rows),
     ("moves", moves::rows),

@@ -48,7 +48,7 @@ impl Maps for InKernel {
         let stages = load_programs(&mut object)?;
         let slots = Map::Array(second_handle(&object, abi::SLOTS)?).try_into()?;
         let reasons = Map::PerCpuArray(second_handle(&object, abi::REASONS)?).try_into()?;
-        let store = KernelStore::new(&mut object)?;
+        let store = KernelStore::new(&mut object, ROOM.services)?;
         Ok((Self { object, slots, reasons, _stages: stages, out: vec![0; 2048] }, store))
     }
 
@@ -67,6 +67,7 @@ impl Maps for InKernel {
         }
         observed.backends.into_iter().for_each(|(id, row)| memory.backends[id.0 as usize] = row);
         observed.filters.into_iter().for_each(|(word, row)| memory.filters[word as usize] = row);
+        memory.filter_mask = observed.filter_mask;
         memory.frontends = observed.frontends;
         memory.endpoints = observed.endpoints;
         memory.service_cidrs = observed.service_cidrs;
@@ -105,7 +106,7 @@ impl Maps for InKernel {
 
 fn load(object: &[u8]) -> Result<Ebpf> {
     let hash_seed = Config::DEFAULT.hash_seed;
-    let config = DatapathConfig { limits: ROOM, lifetimes: Lifetimes::DEFAULT, hash_seed, trace: false };
+    let config = DatapathConfig { limits: ROOM, lifetimes: Lifetimes::DEFAULT, hash_seed, trace: false, fast_path: false };
     Ok(load_object(object, &config, Features { clock: Clock::PACKET, ..Features::detect() })?)
 }
 

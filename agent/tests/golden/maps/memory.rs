@@ -39,6 +39,7 @@ impl Maps for InMemory {
 
     fn lend(&mut self, store: &MemoryStore) {
         let tables = &mut self.tables;
+        tables.filter_mask = store.filter_mask;
         tables.filters = (0..).zip(store.filters.iter().copied()).collect();
         tables.frontends.clone_from(&store.frontends);
         tables.slots.clone_from(&store.slots);
@@ -55,7 +56,7 @@ impl Maps for InMemory {
     }
 
     fn run(&mut self, hook: Hook, frame: &[u8]) -> Ran {
-        let config = Config { filter_mask: ROOM.filter_words() - 1, ..Config::DEFAULT };
+        let config = Config::DEFAULT;
         let mut packet = Frame::new(frame);
         let verdict = process(hook, &mut packet, &self.tables, &FixedEnv { nanos: clock::nanos(), config }).verdict();
         let out = if verdict == Verdict::Drop { Vec::new() } else { packet.bytes };

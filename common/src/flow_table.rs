@@ -1,0 +1,484 @@
+//! The table of flows: an array of buckets, each with room for [`WAYS`] flows and a lock.
+//!
+//! The kernel's own LRU hash would do, but it is the dearest part of a new connection, and under a flood of SYNs it gives
+//! up flows that live for those that never will. Here a look-up reads one cache line of tags and one of the flow; a new flow
+//! writes the same two; and a full bucket gives up what is worth least.
+//!
+//! Readers take no lock: a row's `version` is odd while the row is written and another one afterwards, so a reader that finds it
+//! even before and unchanged after has read one flow. Whoever writes holds the bucket's lock.
+
+use crate::hash::mix_flow;
+use crate::plain::plain;
+use crate::{FlowEntry, FlowKey, FlowState};
+
+/// Flows that a bucket has room for.
+pub const WAYS: usize = 16;
+
+/// Tags are 16 bits wide, four in a word.
+const TAGS_PER_WORD: usize = 4;
+const WORDS: usize = WAYS / TAGS_PER_WORD;
+/// The lowest bit of each tag in a word.
+const ONES: u64 = 0x0001_0001_0001_0001;
+/// All bits of each tag but the highest.
+const LOW: u64 = 0x7fff_7fff_7fff_7fff;
+
+/// The lock that BPF programs take with `bpf_spin_lock`. The kernel finds it in a row by the name of its type.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct bpf_spin_lock {
+    /// The kernel's.
+    pub val: u32,
+}
+plain!(bpf_spin_lock, 4, [u32]);
+
+/// One flow in a bucket.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlowRow {
+    /// What packets the rule is for.
+    pub key: FlowKey<u32>,
+    /// The rule.
+    pub entry: FlowEntry<u32>,
+    /// Odd while the row is being written; another one whenever it was.
+    pub version: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+plain!(FlowRow, 64, [FlowKey<u32>, FlowEntry<u32>, u32, u32]);
+
+/// A row of `FLOWS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowBucket {
+    /// Held by whoever writes.
+    pub lock: bpf_spin_lock,
+    /// How often a flow got or lost a row: what was found without the lock still holds if this did not change.
+    pub changes: u32,
+    /// A tag for each flow; 0 where the row is free.
+    pub tags: [u64; WORDS],
+    /// Zero. The rows of IPv4 are one cache line each.
+    pub reserved: [u32; 6],
+    /// The flows.
+    pub rows: [FlowRow; WAYS],
+}
+plain!(FlowBucket, 1088, [bpf_spin_lock, u32, [u64; WORDS], [u32; 6], [FlowRow; WAYS]]);
+
+impl Default for FlowBucket {
+    fn default() -> Self {
+        Self { lock: bpf_spin_lock::default(), changes: 0, tags: [0; WORDS], reserved: [0; 6], rows: [FlowRow::default(); WAYS] }
+    }
+}
+
+/// Where a flow belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowPlace {
+    /// Index of the bucket.
+    pub bucket: u32,
+    /// The flow's tag there; never 0.
+    pub tag: u16,
+}
+
+impl FlowPlace {
+    /// The place of `key` among `buckets`. The seed keeps pods from filling a bucket of their choice.
+    #[inline(always)]
+    pub fn of(key: &FlowKey<u32>, seed: u32, buckets: u32) -> Self {
+        let hash = mix_flow(key, seed);
+        Self { bucket: crate::scale((hash >> 32) as u32, buckets), tag: hash as u16 | 1 }
+    }
+}
+
+/// Rows of a bucket, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ways(pub u32);
+
+impl Ways {
+    /// The first row, if there is one.
+    ///
+    /// Without a branch for each: the verifier would follow what comes after it once for every row.
+    #[inline(always)]
+    pub fn first(self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        // How many bits lie below the lowest one that is set (Warren, Hacker's Delight, 5-1).
+        let below = (self.0 & self.0.wrapping_neg()) - 1;
+        let pairs = below - (below >> 1 & 0x5555);
+        let fours = (pairs & 0x3333) + (pairs >> 2 & 0x3333);
+        let bytes = (fours + (fours >> 4)) & 0x0f0f;
+        Some(((bytes + (bytes >> 8)) & 0xf) as usize)
+    }
+
+    /// All but the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(self.0 & self.0.wrapping_sub(1))
+    }
+}
+
+impl FlowBucket {
+    /// How often a flow got or lost a row, at this moment.
+    #[inline(always)]
+    pub fn changes(&self) -> u32 {
+        // SAFETY: a field of this value. It may be written meanwhile, so it is read here and nowhere else.
+        #[expect(unsafe_code, reason = "other CPUs write to the bucket")]
+        unsafe {
+            core::ptr::read_volatile(&raw const self.changes)
+        }
+    }
+
+    /// The rows with this tag; with tag 0, the free ones.
+    #[inline(always)]
+    pub fn with_tag(&self, tag: u16) -> Ways {
+        let pattern = u64::from(tag) * ONES;
+        let mut ways = 0;
+        let mut word = 0;
+        while word < WORDS {
+            let differs = self.tags[word] ^ pattern;
+            // The highest bit of each tag that does not differ in any bit, and no other.
+            let same = !(((differs & LOW) + LOW) | differs | LOW);
+            // The four bits side by side: the multiplication moves that of tag i to bit 48 + i.
+            let four = (same >> 15).wrapping_mul(1 << 48 | 1 << 33 | 1 << 18 | 1 << 3) >> 48;
+            ways |= (four as u32) << (word * TAGS_PER_WORD);
+            word += 1;
+        }
+        Ways(ways)
+    }
+
+    /// The row that holds `key`. Two rows at most have the same tag.
+    #[inline(always)]
+    pub fn find(&self, key: &FlowKey<u32>, tag: u16) -> Option<usize> {
+        let ways = self.with_tag(tag);
+        let way = ways.first()?;
+        if self.rows[way].key.is(key) {
+            return Some(way);
+        }
+        let way = ways.rest().first()?;
+        self.rows[way].key.is(key).then_some(way)
+    }
+
+    /// The row for a new flow: a free one, or the one that is worth least.
+    ///
+    /// A third flow with the same tag takes the place of the second (once in 2^24 new flows): so a look-up ends after two.
+    #[inline(always)]
+    pub fn room(&self, tag: u16) -> usize {
+        if let Some(second) = self.with_tag(tag).rest().first() {
+            return second;
+        }
+        if let Some(free) = self.with_tag(0).first() {
+            return free;
+        }
+        let mut least = i64::MAX;
+        for (way, row) in (0..).zip(&self.rows) {
+            // The row's number fits below.
+            least = lesser(least, worth(&row.entry) << 4 | way);
+        }
+        least.cast_unsigned() as usize % WAYS
+    }
+
+    /// Makes the row `way` that of `key`.
+    #[inline(always)]
+    pub fn put(&mut self, way: usize, key: &FlowKey<u32>, tag: u16, entry: &FlowEntry<u32>) {
+        let Some(row) = self.rows.get_mut(way) else { return };
+        let begun = row.version | 1;
+        write(&mut row.version, begun);
+        write(&mut row.key, *key);
+        write(&mut row.entry, *entry);
+        write(&mut row.version, begun.wrapping_add(1));
+        self.changes = self.changes.wrapping_add(1);
+        // Last: whoever finds a flow by its tag finds it whole, and a flow whose row is written anew is never absent.
+        self.mark(way, tag);
+    }
+
+    /// Copies the rule of `key` from the row `way`.
+    #[inline(always)]
+    pub fn read(&self, way: usize, key: &FlowKey<u32>, entry: &mut FlowEntry<u32>) -> Read {
+        let Some(row) = self.rows.get(way) else { return Read::Another };
+        let mut found = FlowKey::default();
+        // SAFETY: key and entry are made of words.
+        #[expect(unsafe_code, reason = "other CPUs write to the row")]
+        let (before, after) = unsafe {
+            let before = (&raw const row.version).read_volatile();
+            copy(&raw const row.key, &raw mut found);
+            copy(&raw const row.entry, entry);
+            (before, (&raw const row.version).read_volatile())
+        };
+        if before != after || before % 2 != 0 {
+            Read::Torn
+        } else if found.is(key) {
+            Read::Whole
+        } else {
+            Read::Another
+        }
+    }
+
+    /// Frees the row `way`.
+    #[inline(always)]
+    pub fn clear(&mut self, way: usize) {
+        self.mark(way, 0);
+        self.changes = self.changes.wrapping_add(1);
+        let Some(row) = self.rows.get_mut(way) else { return };
+        let next = row.version.wrapping_add(2);
+        write(&mut row.version, next);
+    }
+
+    /// Sets the tag of the row `way`.
+    #[inline(always)]
+    fn mark(&mut self, way: usize, tag: u16) {
+        let shift = way % TAGS_PER_WORD * 16;
+        if let Some(word) = self.tags.get_mut(way / TAGS_PER_WORD) {
+            let changed = *word & !(0xffff << shift) | u64::from(tag) << shift;
+            write(word, changed);
+        }
+    }
+
+    /// The flows, and in which row each is.
+    pub fn flows(&self) -> impl Iterator<Item = (usize, &FlowRow)> {
+        let free = self.with_tag(0).0;
+        self.rows.iter().enumerate().filter(move |(way, _)| free >> way & 1 == 0)
+    }
+}
+
+/// What a reader without the lock got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Read {
+    /// The rule.
+    Whole,
+    /// Parts of two rules: the row was being written.
+    Torn,
+    /// Another flow's rule.
+    Another,
+}
+
+/// Copies a part of a row, word by word: each word is read once, and in the order of the calls.
+///
+/// # Safety
+/// `from` and `to` are valid for reads and writes of a `T` that is made of words.
+#[inline(always)]
+#[expect(unsafe_code, reason = "other CPUs write to the row")]
+unsafe fn copy<T>(from: *const T, to: *mut T) {
+    let mut word = 0;
+    while word < size_of::<T>() / size_of::<u32>() {
+        // SAFETY: within the value, as the caller promises.
+        unsafe { to.cast::<u32>().add(word).write(from.cast::<u32>().add(word).read_volatile()) };
+        word += 1;
+    }
+}
+
+/// Writes where others read meanwhile: all such writes are done, and in the order in which they stand.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the compiler must not put such writes off")]
+fn write<T>(place: &mut T, value: T) {
+    // SAFETY: a reference is a valid pointer.
+    unsafe { core::ptr::write_volatile(place, value) };
+}
+
+/// What a flow is worth when room is short: those that were answered and are not about to end count more than all others,
+/// and then those that were used last.
+#[inline(always)]
+fn worth(entry: &FlowEntry<u32>) -> i64 {
+    const SETTLED: i64 = 1 << FlowState::TCP_ESTABLISHED.0 | 1 << FlowState::UDP_REPLIED.0;
+    (SETTLED >> (entry.state.0 & 63) & 1) << 32 | i64::from(entry.seen.0)
+}
+
+/// The smaller of two numbers that are not negative, without a branch: the verifier would follow each side of each.
+#[inline(always)]
+const fn lesser(a: i64, b: i64) -> i64 {
+    let less = a - b;
+    b + (less & less >> 63)
+}
+
+/// A row that the agent wants to be freed, if it still is as the agent has seen it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StaleFlow {
+    /// Index of its bucket.
+    pub bucket: u32,
+    /// Its place there.
+    pub way: u32,
+    /// [`FlowRow::version`].
+    pub version: u32,
+    /// [`FlowEntry::seen`].
+    pub seen: crate::Tick,
+}
+plain!(StaleFlow, 16, [u32, u32, u32, crate::Tick]);
+
+impl StaleFlow {
+    /// No row: no map has so many buckets.
+    pub const NONE: Self = Self { bucket: u32::MAX, way: 0, version: 0, seen: crate::Tick(0) };
+}
+
+/// Rows that one run of the program `flows_forget` frees.
+pub const STALE_FLOWS: usize = 32;
+
+/// The packet that `flows_forget` is run with.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StaleFlows {
+    /// The kernel wants an Ethernet header.
+    pub ethernet: [u8; 14],
+    /// Zero.
+    pub reserved: u16,
+    /// The rows; [`StaleFlow::NONE`] where there are fewer.
+    pub flows: [StaleFlow; STALE_FLOWS],
+}
+plain!(StaleFlows, 528, [[u8; 14], u16, [StaleFlow; STALE_FLOWS]]);
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::{Hook, Port, Protocol, Tick, Tuple};
+
+    fn key(n: u32) -> FlowKey<u32> {
+        let tuple = Tuple { src: n, dst: 7, src_port: Port::new(1), dst_port: Port::new(2) };
+        FlowKey::new(tuple, Protocol::TCP, Hook::FROM_POD)
+    }
+
+    fn entry(state: FlowState, seen: u32) -> FlowEntry<u32> {
+        FlowEntry { state, seen: Tick(seen), ..FlowEntry::default() }
+    }
+
+    /// As the datapath does it.
+    fn set(bucket: &mut FlowBucket, key: &FlowKey<u32>, tag: u16, entry: &FlowEntry<u32>) {
+        let way = bucket.find(key, tag).unwrap_or_else(|| bucket.room(tag));
+        bucket.put(way, key, tag, entry);
+    }
+
+    #[test]
+    fn every_way_is_the_first_of_some() {
+        assert_eq!(Ways(0).first(), None);
+        for ways in 1..=u32::from(u16::MAX) {
+            assert_eq!(Ways(ways).first(), Some(ways.trailing_zeros() as usize));
+            assert_eq!(Ways(ways).rest(), Ways(ways & !(1 << ways.trailing_zeros())));
+        }
+    }
+
+    #[test]
+    fn tags_that_differ_in_one_bit_are_told_apart() {
+        let mut bucket = FlowBucket::default();
+        for way in 0..WAYS {
+            bucket.mark(way, 1 << way);
+        }
+        for way in 0..WAYS {
+            assert_eq!(bucket.with_tag(1 << way), Ways(1 << way));
+        }
+        assert_eq!(bucket.with_tag(0), Ways(0));
+        bucket.mark(5, 0);
+        assert_eq!(bucket.with_tag(0), Ways(1 << 5));
+    }
+
+    #[test]
+    fn a_full_bucket_gives_up_what_was_never_answered() {
+        let mut bucket = FlowBucket::default();
+        for n in 0..8 {
+            set(&mut bucket, &key(n), 2 * n as u16 + 1, &entry(FlowState::TCP_ESTABLISHED, n));
+        }
+        for n in 8..1000 {
+            set(&mut bucket, &key(n), 2 * n as u16 + 1, &entry(FlowState::TCP_NEW, 5000 + n));
+        }
+        let stay = (0..8).filter(|n| bucket.find(&key(*n), 2 * *n as u16 + 1).is_some()).count();
+        assert_eq!(stay, 8, "flows that live gave way to those that may never");
+        assert!(bucket.find(&key(999), 1999).is_some());
+        assert_eq!(bucket.flows().count(), WAYS);
+    }
+
+    #[test]
+    fn of_flows_that_are_worth_the_same_the_silent_one_goes() {
+        let mut bucket = FlowBucket::default();
+        for n in 0..16 {
+            // In no order.
+            set(&mut bucket, &key(n), 2 * n as u16 + 1, &entry(FlowState::TCP_ESTABLISHED, 100 + (n * 7 + 3) % 16));
+        }
+        assert_eq!(bucket.rows[bucket.room(4001)].entry.seen, Tick(100));
+    }
+
+    #[test]
+    fn three_flows_with_one_tag_share_two_rows() {
+        let mut bucket = FlowBucket::default();
+        for n in 0..3 {
+            set(&mut bucket, &key(n), 9, &entry(FlowState::TCP_ESTABLISHED, n));
+        }
+        assert_eq!([0, 1, 2].map(|n| bucket.find(&key(n), 9).is_some()), [true, false, true]);
+        assert_eq!(bucket.flows().count(), 2);
+    }
+
+    #[test]
+    fn a_row_that_changes_hands_changes_its_version() {
+        let mut bucket = FlowBucket::default();
+        set(&mut bucket, &key(1), 3, &entry(FlowState::TCP_NEW, 1));
+        let way = bucket.find(&key(1), 3).expect("just put there");
+        let (version, changes) = (bucket.rows[way].version, bucket.changes());
+        assert_eq!((version, changes), (2, 1));
+        bucket.clear(way);
+        assert_eq!(bucket.find(&key(1), 3), None);
+        assert_ne!((bucket.rows[way].version, bucket.changes()), (version, changes));
+    }
+
+    /// Places are spread as by chance, whatever the seed: of buckets planned for ten flows, few get more than they have room
+    /// for, and hardly any two flows of a bucket share a tag.
+    #[test]
+    fn flows_spread_over_buckets_and_tags() {
+        const BUCKETS: u32 = 1000;
+        for seed in [0, 77, 0x8000_0001, u32::MAX] {
+            let mut counts = [0_usize; BUCKETS as usize];
+            let mut buckets = [FlowBucket::default(); 12];
+            // One client and one backend; what differs is the port, as in a benchmark.
+            let keys =
+                (0..BUCKETS * 10).map(|n| Tuple { src: 1, dst: 7, src_port: Port::new(n as u16), dst_port: Port::new(80) });
+            for key in keys.map(|tuple| FlowKey::new(tuple, Protocol::TCP, Hook::TO_POD)) {
+                let place = FlowPlace::of(&key, seed, BUCKETS);
+                counts[place.bucket as usize] += 1;
+                if let Some(bucket) = buckets.get_mut(place.bucket as usize) {
+                    set(bucket, &key, place.tag, &entry(FlowState::TCP_NEW, 1));
+                }
+            }
+            assert!(counts.iter().all(|count| (1..=30).contains(count)), "seed {seed}: {counts:?}");
+            let full = counts.iter().filter(|count| **count > WAYS).count();
+            assert!(full < 60, "seed {seed}: {full} of {BUCKETS} buckets overflow");
+            let (kept, came) =
+                (buckets.iter().map(|bucket| bucket.flows().count()).sum::<usize>(), counts[..12].iter().sum::<usize>());
+            assert!(came - kept < 20, "seed {seed}: of {came} flows {kept} are left");
+        }
+    }
+
+    /// One CPU writes a row for two flows in turn, others read: what they get is one rule, and it is their flow's.
+    #[test]
+    fn readers_without_the_lock_get_whole_rules() {
+        struct Shared(core::cell::UnsafeCell<FlowBucket>);
+        // SAFETY: one thread writes, and readers check what they read, as on several CPUs.
+        #[expect(unsafe_code, reason = "the very race that the version is there for")]
+        unsafe impl Sync for Shared {}
+        let shared = Shared(core::cell::UnsafeCell::new(FlowBucket::default()));
+        let done = core::sync::atomic::AtomicBool::new(false);
+        let rule =
+            |n: u32| FlowEntry { address_delta: n, port_delta: n, seen: Tick(n), created: Tick(n), ..FlowEntry::default() };
+        std::thread::scope(|scope| {
+            let (shared, done) = (&shared, &done);
+            scope.spawn(move || {
+                for n in 0..2_000_000_u32 {
+                    // SAFETY: the only writer. Readers are told by the version.
+                    #[expect(unsafe_code, reason = "as above")]
+                    let bucket = unsafe { &mut *shared.0.get() };
+                    bucket.put(0, &key(n % 4 / 2), 9, &rule(n));
+                }
+                done.store(true, core::sync::atomic::Ordering::Relaxed);
+            });
+            for flow in 0..2 {
+                scope.spawn(move || {
+                    while !done.load(core::sync::atomic::Ordering::Relaxed) {
+                        let mut entry = FlowEntry::default();
+                        // SAFETY: `read` is made for this.
+                        #[expect(unsafe_code, reason = "as above")]
+                        let read = unsafe { &*shared.0.get() }.read(0, &key(flow), &mut entry);
+                        if read == Read::Whole && entry.seen != Tick(0) {
+                            let n = entry.seen.0;
+                            assert_eq!((entry, n % 4 / 2), (rule(n), flow));
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
