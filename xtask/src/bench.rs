@@ -11,6 +11,7 @@ mod progress;
 mod report;
 mod summary;
 mod table;
+mod traffic;
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ enum What {
     Control,
     /// What the programs cost for each packet.
     Datapath,
+    /// What connections cost, beside those without a proxy and those of kube-proxy's rules.
+    Traffic,
 }
 
 /// A part: what is measured together.
@@ -56,14 +59,16 @@ enum What {
 enum Part {
     Control,
     Datapath,
+    Traffic,
 }
 
 impl What {
     const fn parts(self) -> &'static [Part] {
         match self {
-            Self::All => &[Part::Datapath, Part::Control],
+            Self::All => &[Part::Datapath, Part::Traffic, Part::Control],
             Self::Control => &[Part::Control],
             Self::Datapath => &[Part::Datapath],
+            Self::Traffic => &[Part::Traffic],
         }
     }
 }
@@ -81,6 +86,7 @@ impl Part {
         match self {
             Self::Control => "control",
             Self::Datapath => "datapath",
+            Self::Traffic => "traffic",
         }
     }
 
@@ -88,6 +94,7 @@ impl Part {
         match self {
             Self::Control => control::measure(bench),
             Self::Datapath => datapath::measure(bench),
+            Self::Traffic => traffic::measure(bench),
         }
     }
 }

@@ -136,6 +136,7 @@ fn the_agent_may_read_what_it_follows_and_write_events_and_nothing_else() {
         ("services", "list watch"),
         ("nodes", "list watch"),
         ("endpointslices", "list watch"),
+        ("networkpolicies", "list watch"),
         ("servicecidrs", "list watch"),
         ("events", "create patch"),
     ];

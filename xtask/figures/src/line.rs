@@ -50,13 +50,30 @@ pub struct Series {
     pub place: Option<Place>,
     /// The unit of the samples, for instance `ns`.
     pub unit: String,
+    /// How many of what the samples count make one unit: 1000, if they are nanoseconds and the unit is µs.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub per_unit: u64,
     /// The step in which the samples were counted: 10, if a clock moves on every 10 ns.
     pub step: u64,
     /// The samples.
     pub rounds: Vec<Round>,
+    /// The name of the series, with the same place and unit, that each round was taken side by side with: what this one is
+    /// compared with, round by round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// What the machine counted for one sample, less what it counted for one of the zeroes, by the name of the event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, f64>,
+}
+
+/// Samples that are counted in units.
+const fn whole() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the serializer hands out references")]
+const fn is_whole(per_unit: &u64) -> bool {
+    *per_unit == whole()
 }
 
 /// A place on an axis, such as 1,000 Services.
@@ -94,12 +111,14 @@ mod tests {
         let series = Series {
             name: "established".into(),
             place: Some(Place { axis: "Services".into(), at: 10 }),
-            unit: "ns".into(),
+            unit: "µs".into(),
+            per_unit: 1000,
             step: 10,
             rounds: vec![round, Round::default()],
+            beside: Some("direct".into()),
             counts: [("instructions".to_owned(), 812.5)].into(),
         };
-        let plain = Series { place: None, counts: BTreeMap::new(), ..series.clone() };
+        let plain = Series { place: None, per_unit: 1, beside: None, counts: BTreeMap::new(), ..series.clone() };
         let progress = Line::Progress { done: 1, of: 2, now: "loading".into() };
         let lines = [progress, Line::Note("no counters".into()), Line::Series(series), Line::Series(plain)];
         let mut written = Vec::new();

@@ -54,8 +54,7 @@ impl<'a> Comparison<'a> {
         let old = self.baseline.rows.iter().find(|old| old.key() == row.key())?;
         let difference = row.median - old.median;
         let percent = if old.median == 0.0 { 0.0 } else { difference / old.median.abs() * 100.0 };
-        // A clock that counts in whole units can't tell less than one.
-        let noise = (SPREADS * (row.spread + old.spread)).max(1.0);
+        let noise = (SPREADS * (row.spread + old.spread)).max(row.resolution);
         let kind = match difference {
             small if small.abs() <= noise => Kind::Within,
             less if less < 0.0 => Kind::Less,

@@ -17,6 +17,8 @@ const BAR: u32 = 18;
 const BAR_COLOUR: RGBColor = RGBColor(110, 150, 190);
 /// Half the width of a point on a line.
 const POINT: u32 = 3;
+/// More lines than this are spread over several pictures.
+const MOST_LINES: usize = 12;
 
 /// Draws everything into `folder`, and returns the files.
 pub(super) fn draw(report: &Report, folder: &Path) -> Result<Vec<PathBuf>> {
@@ -35,18 +37,33 @@ pub(super) fn draw(report: &Report, folder: &Path) -> Result<Vec<PathBuf>> {
         for (axis, unit) in &axes {
             let points: Vec<&Row> = rows.iter().copied().filter(|row| row.axis() == Some((axis, unit))).collect();
             let is_shared = axes.iter().filter(|(other, _)| other == axis).count() > 1;
-            let path = folder.join(file_name(part, axis, is_shared.then_some(unit)));
-            fs::write(&path, picture(SIZE, |area| draw_lines(area, part, axis, &points))?)?;
-            files.push(path);
+            for (topic, points) in by_topic(&points) {
+                let path = folder.join(file_name(part, axis, is_shared.then_some(unit), topic));
+                let title = topic.map_or_else(|| part.to_owned(), |topic| format!("{part}: {topic}"));
+                fs::write(&path, picture(SIZE, |area| draw_lines(area, &title, axis, &points))?)?;
+                files.push(path);
+            }
         }
     }
     Ok(files)
 }
 
-/// Name of the picture of an axis, and of a unit where there are several.
-fn file_name(part: &str, axis: &str, unit: Option<&str>) -> String {
-    let unit = unit.map_or_else(String::new, |unit| format!("-{}", unit.replace('µ', "u")));
-    format!("{part}-{axis}{unit}.svg").to_lowercase().replace(' ', "-")
+/// The rows for each picture: all of them together, or if they are many, those together whose names begin alike.
+fn by_topic<'a>(rows: &[&'a Row]) -> Vec<(Option<&'a str>, Vec<&'a Row>)> {
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    if names.len() <= MOST_LINES {
+        return vec![(None, rows.to_vec())];
+    }
+    let topic = |row: &'a Row| row.name.split(", ").next().unwrap_or_default();
+    let topics: BTreeSet<&str> = rows.iter().map(|row| topic(row)).collect();
+    topics.into_iter().map(|name| (Some(name), rows.iter().copied().filter(|row| topic(row) == name).collect())).collect()
+}
+
+/// Name of the picture of an axis, and of a unit and a topic where there are several.
+fn file_name(part: &str, axis: &str, unit: Option<&str>, topic: Option<&str>) -> String {
+    let words = [Some(part), Some(axis), unit, topic].into_iter().flatten();
+    let plain: Vec<_> = words.map(|word| word.replace('µ', "u").replace('/', " per ").to_lowercase().replace(' ', "-")).collect();
+    format!("{}.svg", plain.join("-"))
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -95,12 +112,12 @@ fn draw_bars(area: &Area<'_>, part: &str, rows: &[&Row]) -> Result<()> {
 }
 
 /// A line for each name, over the places on an axis.
-fn draw_lines(area: &Area<'_>, part: &str, axis: &str, rows: &[&Row]) -> Result<()> {
+fn draw_lines(area: &Area<'_>, title: &str, axis: &str, rows: &[&Row]) -> Result<()> {
     let at = |row: &Row| real(row.place.as_ref().map_or(1, |place| place.at.max(1)));
     let last = rows.iter().map(|row| at(row)).fold(2.0, f64::max);
-    let most = rows.iter().map(|row| row.median).fold(1.0, f64::max);
+    let most = rows.iter().map(|row| row.median).fold(0.1, f64::max);
     let mut chart = ChartBuilder::on(area)
-        .caption(format!("{part} over {axis}"), ("sans-serif", 18))
+        .caption(format!("{title} over {axis}"), ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(45)
         .y_label_area_size(60)
@@ -108,7 +125,13 @@ fn draw_lines(area: &Area<'_>, part: &str, axis: &str, rows: &[&Row]) -> Result<
         .map_err(failed)?;
     let unit = format!("median, {}", rows[0].unit);
     let mut mesh = chart.configure_mesh();
-    mesh.x_desc(axis).y_desc(unit).x_label_formatter(&whole).y_label_formatter(&whole);
+    let tenths = |number: &f64| format!("{number:.1}");
+    mesh.x_desc(axis).y_desc(unit).x_label_formatter(&whole);
+    if most < 10.0 {
+        mesh.y_label_formatter(&tenths);
+    } else {
+        mesh.y_label_formatter(&whole);
+    }
     mesh.draw().map_err(failed)?;
     let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     for (index, name) in names.into_iter().enumerate() {
@@ -156,10 +179,25 @@ mod tests {
         let files = draw(&report, folder.path()).unwrap();
         let names: Vec<_> = files.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["datapath.svg", "datapath-services.svg", "datapath-backends.svg"]);
-        assert_eq!(file_name("control", "changes at once", Some("µs")), "control-changes-at-once-us.svg");
+        assert_eq!(file_name("control", "changes at once", Some("µs"), None), "control-changes-at-once-us.svg");
+        assert_eq!(file_name("traffic", "Services", Some("Gbit/s"), Some("bulk")), "traffic-services-gbit-per-s-bulk.svg");
         let bars = fs::read_to_string(&files[0]).unwrap();
         assert!(bars.starts_with("<svg") && bars.contains("established, tc_from_pod, IPv4, TCP"), "{bars}");
         let lines = fs::read_to_string(folder.path().join("datapath-services.svg")).unwrap();
         assert!(lines.contains("new, one") && lines.contains("polyline"), "{lines}");
+    }
+
+    #[test]
+    fn many_lines_are_spread_over_pictures() {
+        let name = |topic: &str, way: u32| format!("{topic}, way {way}");
+        let lines = |ways| (0..ways).flat_map(|way| [name("connect", way), name("bulk", way)]).collect::<Vec<_>>();
+        let files = |ways| {
+            let series = lines(ways).into_iter().map(|name| series(&name, Some(("Services", 10)), &[1]));
+            let folder = tempfile::tempdir().unwrap();
+            let files = draw(&report(series.collect()), folder.path()).unwrap();
+            files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(files(6), ["datapath-services.svg"]);
+        assert_eq!(files(7), ["datapath-services-bulk.svg", "datapath-services-connect.svg"]);
     }
 }

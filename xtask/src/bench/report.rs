@@ -36,7 +36,7 @@ pub(super) struct Row {
     pub(super) part: String,
     /// What was measured.
     pub(super) name: String,
-    /// Where on an axis; part, name and place together name a row.
+    /// Where on an axis; part, name, place and unit together name a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) place: Option<Place>,
     /// The unit of the figures, for instance `ns`.
@@ -53,6 +53,12 @@ pub(super) struct Row {
     pub(super) p99: f64,
     /// How far the rounds are apart: the median of their medians' distances from the median of these (MAD).
     pub(super) spread: f64,
+    /// Between which figures the true median of the rounds lies, with a confidence of 95 %; absent where the rounds are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) interval: Option<[f64; 2]>,
+    /// The least difference that its clock can tell.
+    #[serde(default = "one")]
+    pub(super) resolution: f64,
     /// Number of samples.
     pub(super) samples: u64,
     /// Number of rounds that they were taken in, in turn with other rows.
@@ -63,6 +69,9 @@ pub(super) struct Row {
     /// What it may be at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<f64>,
+    /// What it may be at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) floor: Option<f64>,
     /// What the machine counted for one sample, by event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) counts: BTreeMap<String, f64>,
@@ -70,8 +79,8 @@ pub(super) struct Row {
 
 impl Row {
     /// What no other row has.
-    pub(super) fn key(&self) -> (&str, &str, Option<&Place>) {
-        (&self.part, &self.name, self.place.as_ref())
+    pub(super) fn key(&self) -> (&str, &str, Option<&Place>, &str) {
+        (&self.part, &self.name, self.place.as_ref(), &self.unit)
     }
 
     /// The axis that it has a place on, and its unit: rows that agree in both can be shown beside each other.
@@ -79,10 +88,21 @@ impl Row {
         self.place.as_ref().map(|place| (place.axis.as_str(), self.unit.as_str()))
     }
 
-    /// True if it is more than it may be.
-    pub(super) fn exceeds(&self) -> bool {
-        self.budget.is_some_and(|budget| self.median > budget)
+    /// True if it is about single events, and about so many of them that the slowest of a hundred say something.
+    pub(super) fn has_tail(&self) -> bool {
+        const ENOUGH: u64 = 1000;
+        ["ns", "µs", "ms"].contains(&self.unit.as_str()) && self.samples >= ENOUGH
     }
+
+    /// True if it is more, or less, than it may be.
+    pub(super) fn misses(&self) -> bool {
+        self.budget.is_some_and(|budget| self.median > budget) || self.floor.is_some_and(|floor| self.median < floor)
+    }
+}
+
+/// The resolution of clocks that count in whole units.
+const fn one() -> f64 {
+    1.0
 }
 
 impl Report {
@@ -94,9 +114,9 @@ impl Report {
     /// Adds what a part measured.
     pub(super) fn add(&mut self, part: &str, measured: &Measured) {
         self.notes.extend(measured.notes.iter().cloned());
-        let mut rows: Vec<Row> = measured.series.iter().map(|series| summary::row(part, series)).collect();
+        let mut rows = summary::rows(part, &measured.series);
         for row in &mut rows {
-            row.budget = budgets::of(row);
+            (row.budget, row.floor) = budgets::of(row);
         }
         summary::relate(&mut rows);
         self.rows.append(&mut rows);
@@ -133,8 +153,10 @@ pub(super) mod tests {
             name: name.into(),
             place: place.map(|(axis, at)| Place { axis: axis.into(), at }),
             unit: "ns".into(),
+            per_unit: 1,
             step: 1,
             rounds: samples.iter().copied().map(round).collect(),
+            beside: None,
             counts: BTreeMap::new(),
         }
     }

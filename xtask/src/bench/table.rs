@@ -33,6 +33,9 @@ pub(super) fn show(report: &Report, comparison: Option<&Comparison<'_>>) -> Stri
         for (axis, unit) in axes {
             let on: Vec<&Row> = rows.iter().copied().filter(|row| row.axis() == Some((axis, unit))).collect();
             let _ = writeln!(text, "\n{part}, over {axis}\n{}", over(&on, comparison));
+            if on.iter().any(|row| row.has_tail()) {
+                let _ = writeln!(text, "\n{part}, over {axis}: 99 of 100 are below\n{}", tails(&on));
+            }
         }
     }
     text
@@ -78,12 +81,31 @@ fn plain(rows: &[&Row], comparison: Option<&Comparison<'_>>) -> Table {
 }
 
 fn budget(row: &Row) -> String {
-    let over = if row.exceeds() { "over " } else { "" };
-    row.budget.map_or_else(String::new, |budget| format!("{over}{}", number(budget)))
+    let word = |missed: &'static str, met: &'static str| if row.misses() { missed } else { met };
+    let most = row.budget.map(|budget| format!("{}{}", word("over ", ""), number(budget)));
+    let least = row.floor.map(|floor| format!("{}{}", word("under ", "at least "), number(floor)));
+    most.or(least).unwrap_or_default()
 }
 
 /// Rows on one axis with one unit: a line for each name, a column for each place.
 fn over(rows: &[&Row], comparison: Option<&Comparison<'_>>) -> Table {
+    on_axis(rows, " (ratio to the first)", |row| {
+        let half = row.interval.map_or_else(String::new, |[low, high]| format!(" ±{}", number((high - low) / 2.0)));
+        let ratio = row.ratio.map_or_else(String::new, |ratio| format!(" x{ratio:.2}"));
+        let budget = Some(budget(row)).filter(|budget| !budget.is_empty());
+        let budget = budget.map_or_else(String::new, |budget| format!(" (budget: {budget})"));
+        let change = comparison.map_or_else(String::new, |comparison| format!(" {}", change(comparison, row)));
+        format!("{}{half}{ratio}{budget}{change}", number(row.median))
+    })
+}
+
+/// The same rows: what 99 of 100 samples are below, where that says something.
+fn tails(rows: &[&Row]) -> Table {
+    on_axis(rows, "", |row| if row.has_tail() { number(row.p99) } else { String::new() })
+}
+
+/// A line for each name, a column for each place, and in each cell what `cell` makes of the row.
+fn on_axis(rows: &[&Row], remark: &str, cell: impl Fn(&Row) -> String) -> Table {
     let at = |row: &Row| row.place.as_ref().map_or(0, |place| place.at);
     let places: BTreeSet<u64> = rows.iter().map(|row| at(row)).collect();
     let mut names: Vec<&str> = Vec::new();
@@ -93,19 +115,13 @@ fn over(rows: &[&Row], comparison: Option<&Comparison<'_>>) -> Table {
         }
     }
     let unit = rows.first().map_or("", |row| row.unit.as_str());
-    let mut header = vec![format!("{unit} (ratio to the first)")];
+    let mut header = vec![format!("{unit}{remark}")];
     header.extend(places.iter().map(u64::to_string));
     let mut table = table(header);
     for name in names {
-        let cell = |place: &u64| {
-            let Some(row) = rows.iter().find(|row| row.name == name && at(row) == *place) else { return String::new() };
-            let ratio = row.ratio.map_or_else(String::new, |ratio| format!(" x{ratio:.2}"));
-            let budget = row.budget.map_or_else(String::new, |_| format!(" (budget: {})", budget(row)));
-            let change = comparison.map_or_else(String::new, |comparison| format!(" {}", change(comparison, row)));
-            format!("{}{ratio}{budget}{change}", number(row.median))
-        };
+        let found = |place: &u64| rows.iter().find(|row| row.name == name && at(row) == *place);
         let mut cells = vec![name.to_owned()];
-        cells.extend(places.iter().map(cell));
+        cells.extend(places.iter().map(|place| found(place).map_or_else(String::new, |row| cell(row))));
         table.add_row(cells);
     }
     table
@@ -124,7 +140,14 @@ fn change(comparison: &Comparison<'_>, row: &Row) -> String {
 
 /// A figure with as many places as it deserves.
 fn number(value: f64) -> String {
-    if value.abs() < 100.0 && value.fract() != 0.0 { format!("{value:.1}") } else { format!("{value:.0}") }
+    match value.abs() {
+        small if small < 10.0 => {
+            let text = format!("{value:.3}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        middle if middle < 100.0 && value.fract() != 0.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 #[cfg(test)]
@@ -153,11 +176,12 @@ mod tests {
     fn units_do_not_share_a_table() {
         let at = Some(("Services", 10_000));
         let memory = Series { unit: "MiB".into(), ..series("peak memory, started", at, &[65]) };
+        let cold = Series { unit: "ms".into(), ..series("cold start -> ready", at, &[1999]) };
         let mut report = report(Vec::new());
-        report.add("control", &Measured { series: vec![memory, series("cold start -> ready", at, &[1999])], notes: Vec::new() });
+        report.add("control", &Measured { series: vec![memory, cold], notes: Vec::new() });
         let text = show(&report, None);
         assert_eq!(text.matches("control, over Services").count(), 2, "{text}");
-        for word in ["MiB (ratio", "ns (ratio", "65 x1.00 (budget: over 64)", "1999 x1.00 (budget: 2000)"] {
+        for word in ["MiB (ratio", "ms (ratio", "65 x1.00 (budget: over 64)", "1999 x1.00 (budget: 2000)"] {
             assert!(text.contains(word), "{word} is missing:\n{text}");
         }
     }
@@ -174,6 +198,28 @@ mod tests {
 
     #[test]
     fn figures_have_the_places_that_they_deserve() {
-        assert_eq!([99.5, 100.4, 12.0, -3.25].map(number), ["99.5", "100", "12", "-3.2"]);
+        assert_eq!([99.5, 100.4, 12.0, -3.25, 1.0321, 9.0].map(number), ["99.5", "100", "12", "-3.25", "1.032", "9"]);
+    }
+
+    #[test]
+    fn what_is_compared_shows_how_sure_it_is() {
+        let at = Some(("Services", 10_000));
+        let direct = series("connect, IPv4, direct", at, &[100; 10]);
+        let samples = [101, 104, 104, 105, 106, 106, 107, 108, 108, 109];
+        let stack = Series { beside: Some(direct.name.clone()), ..series("connect, IPv4, Viaduct by the stack", at, &samples) };
+        let mut report = report(Vec::new());
+        report.add("traffic", &Measured { series: vec![direct, stack], notes: Vec::new() });
+        let text = show(&report, None);
+        for word in ["x direct (ratio", "1.06 ±0.02 x1.00 (budget: over 1.03)"] {
+            assert!(text.contains(word), "{word} is missing:\n{text}");
+        }
+        assert!(!text.contains("99 of 100"), "ten samples have no such tail:\n{text}");
+    }
+
+    #[test]
+    fn many_samples_have_a_tail() {
+        let many: Vec<u64> = (1..=1000).collect();
+        let text = show(&report(vec![series("new", Some(("Services", 10)), &many)]), None);
+        assert!(text.contains("99 of 100 are below") && text.contains("| 990 |"), "{text}");
     }
 }
