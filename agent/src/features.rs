@@ -58,14 +58,26 @@ pub struct Jiffies {
 }
 
 impl Jiffies {
-    /// Reads them beside the monotonic clock. `None` where programs can't read them (before Linux 5.6).
+    /// Reads them beside the monotonic clock. `None` where programs can't read them (before Linux 5.6), or where each try was
+    /// interrupted for longer than a jiffy.
     fn measure() -> Option<Self> {
+        const TRIES: u32 = 20;
         // The coarse clocks move with each jiffy, and this is how far.
         let length = Duration::from(ClockId::CLOCK_MONOTONIC_COARSE.res().ok()?).as_nanos() as u32;
-        let offset = count()?.wrapping_mul(length.into());
-        let now = Duration::from(ClockId::CLOCK_MONOTONIC.now().ok()?).as_nanos() as u64;
-        Some(Self { length, offset: now.wrapping_sub(offset) })
+        for _ in 0..TRIES {
+            let before = monotonic()?;
+            let told = count()?.wrapping_mul(length.into());
+            if monotonic()? - before < u64::from(length) {
+                return Some(Self { length, offset: before.wrapping_sub(told) });
+            }
+        }
+        None
     }
+}
+
+/// Nanoseconds of the monotonic clock.
+fn monotonic() -> Option<u64> {
+    Some(Duration::from(ClockId::CLOCK_MONOTONIC.now().ok()?).as_nanos() as u64)
 }
 
 /// How many jiffies the kernel has counted.
@@ -142,7 +154,7 @@ mod tests {
         let features = Features::detect();
         assert_eq!(features.clock, Clock::JIFFIES, "every kernel from 5.6 has it; does this test run as root?");
         let Jiffies { length, offset } = features.jiffies.expect("the clock says so");
-        let monotonic = || Duration::from(ClockId::CLOCK_MONOTONIC.now().expect("readable")).as_nanos() as u64;
+        let monotonic = || monotonic().expect("readable");
         for _ in 0..5 {
             thread::sleep(Duration::from_millis(30));
             let before = monotonic();

@@ -54,9 +54,13 @@ fn decide<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, opening: &mut Opening
 /// The packet starts over, and finds its flow.
 const TRANSLATE: Outcome = Outcome::to(Stage::Hot);
 
-/// How many other source ports are tried before a flow is given up. Each is taken only if this very client already has
-/// such a flow to this very backend, so more tries would find nothing that few do not.
+/// How many other source ports are tried before a flow is given up. They are the same each time, so that a SYN that is sent
+/// again finds its own claim. Each is taken only if this very client already has such a flow to this very backend.
 const ATTEMPTS: u32 = 4;
+
+/// Ticks after which a connection that was closed leaves its tuple to a new one: 60 s, as long as Linux keeps a socket in
+/// `TIME_WAIT`. Its row lives longer, but a client that opens many connections through several VIPs needs the tuples.
+const TIME_WAIT: u32 = Tick::from_seconds(60).0;
 
 /// First and number of the source ports that Linux does not give to sockets by itself (its default range ends at 60999),
 /// for flows whose own is taken.
@@ -156,7 +160,8 @@ fn standing<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, r
     if !tables.flow(key, &mut holder) {
         return Standing::Free;
     }
-    if !is_alive(env, &holder, now) {
+    let is_past = holder.state == FlowState::TCP_CLOSING && now.since(holder.seen) >= TIME_WAIT;
+    if !is_alive(env, &holder, now) || is_past && reply.state == FlowState::TCP_NEW {
         return Standing::Over;
     }
     if holder.new != reply.new {

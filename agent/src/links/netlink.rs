@@ -72,7 +72,8 @@ impl<M: Message> Netlink<M> {
         message.header.flags = NLM_F_REQUEST | flags;
         let mut replies = self.handle.clone().request(message, SocketAddr::new(0, 0)).map_err(io::Error::other)?;
         let mut answer = Answer { messages: Vec::new(), interrupted: false };
-        let mut is_whole = flags & NLM_F_DUMP == 0;
+        // The bits of a list mean other things in a change, each by itself.
+        let mut is_whole = flags & NLM_F_DUMP != NLM_F_DUMP;
         while let Some(reply) = replies.next().await {
             answer.interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
             match reply.payload {

@@ -10,14 +10,19 @@ mod xfrm;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 pub use events::Events;
 use netfilter::Netfilter;
+use tokio::time::timeout;
 
 use super::facts::Facts;
 use crate::links::netlink::Netlink;
 use crate::model::{Family, Policies};
 use crate::pod_links::PodLinkSet;
+
+/// How long the kernel may take to tell everything.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looks at the network namespace of the thread that made it.
 #[derive(Debug)]
@@ -35,6 +40,17 @@ impl Observer {
 
     /// Everything that there is. What happens meanwhile may be seen or not.
     pub async fn look(&mut self, pod_links: &PodLinkSet, policies: Policies) -> io::Result<Facts> {
+        let silent = || Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel does not answer"));
+        let seen = timeout(PATIENCE, self.ask(pod_links, policies)).await.unwrap_or_else(|_| silent());
+        if seen.is_err() {
+            // A socket that has failed once may be of no use any more.
+            self.netlink = Netlink::open()?;
+            self.netfilter = Netfilter::default();
+        }
+        seen
+    }
+
+    async fn ask(&mut self, pod_links: &PodLinkSet, policies: Policies) -> io::Result<Facts> {
         let mut links = links::list(&self.netlink, pod_links).await?;
         others::find(&self.netlink, &self.own_programs, &mut links).await?;
         let (neighbours, forwarding) = routes::neighbours(&self.netlink).await?;

@@ -14,7 +14,7 @@ pub(crate) fn rows(family: Family) -> Vec<Row> {
     let w = World::new(family);
     let both = [(w.web(), w.twin(), TCP), (w.dns(), w.twin_dns(), UDP)];
     let shared = both.into_iter().flat_map(|(one, two, names)| two_vips(&w, one, two, names));
-    shared.chain(direct(&w)).chain(exhausted(&w)).collect()
+    shared.chain(direct(&w)).chain(closed(&w)).chain(exhausted(&w)).collect()
 }
 
 const TCP: [&str; 5] = [
@@ -120,6 +120,33 @@ fn direct(w: &World) -> Vec<Row> {
             .becomes(&Packet::tcp(web.endpoint, client).ack())
             .keeps(),
         Row::new(w, "a backend's address at another port is nobody's").pod_sends(&packet.to((web.endpoint.ip(), 9).into()).syn()),
+    ]
+}
+
+/// A connection that was closed, and another one that needs its tuple.
+fn closed(w: &World) -> Vec<Row> {
+    let (web, twin, client) = (w.web(), w.twin(), w.client());
+    let syn = opening(w, Protocol::TCP, twin.vip);
+    let closed = |ago| Flow::new(client, web).created(Tick(NOW.0 - ago)).state(FlowState::TCP_CLOSING);
+    let minute = Tick::from_seconds(60).0;
+    let spare = spare_port(client, twin.vip, Protocol::TCP, 0);
+    vec![
+        Row::new(w, "a connection that was closed a minute ago gives its tuple away")
+            .has(closed(minute))
+            .pod_sends(&syn)
+            .becomes(&syn.clone().to(twin.endpoint))
+            .opens(twin)
+            .leaves(closed(minute))
+            .leaves_only(0)
+            .leaves(Flow::new(client, twin)),
+        Row::new(w, "a connection that was closed just now keeps its tuple")
+            .has(closed(minute - 1))
+            .pod_sends(&syn)
+            .becomes(&syn.clone().from((client.ip(), spare).into()).to(twin.endpoint))
+            .opens(twin)
+            .because(Reason::PORT_CHANGED)
+            .keeps()
+            .leaves(Flow::new(client, twin).source_port(spare)),
     ]
 }
 
