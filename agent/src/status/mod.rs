@@ -4,6 +4,8 @@ mod ask;
 mod source;
 mod table;
 
+use std::io::{self, Write as _};
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{OutputForm, StatusOptions};
@@ -70,9 +72,11 @@ pub struct FastPath {
 pub fn tell(options: &StatusOptions) -> Result<(), StatusError> {
     let text = ask::ask(options.metrics_bind)?;
     let status: Status = serde_json::from_str(&text).map_err(|source| StatusError::Unreadable { source })?;
-    match options.output {
-        OutputForm::Json => println!("{text}"),
-        OutputForm::Table => println!("{}", table::render(&status)),
-    }
+    let shown = match options.output {
+        OutputForm::Json => text,
+        OutputForm::Table => table::render(&status),
+    };
+    // Whoever reads may stop early, as `head` does.
+    let _ = writeln!(io::stdout(), "{shown}");
     Ok(())
 }
