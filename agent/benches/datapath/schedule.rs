@@ -44,7 +44,7 @@ impl Effort {
         services: &[1, 10],
         ordinary: 10,
         backends: &[1, 10],
-        limits: Limits { services: 128, frontends: 512, backends: 1024, slots: 1 << 14, flows: 1 << 13, ..Limits::DEFAULT },
+        limits: Limits { services: 128, frontends: 512, backends: 1024, slots: 1 << 14, flows: 1 << 14, ..Limits::DEFAULT },
     };
 
     /// Rounds of cases in all.

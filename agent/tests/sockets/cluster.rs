@@ -210,9 +210,20 @@ impl Cluster {
 
     /// How many packets took the fast path of `node`.
     pub(crate) async fn deliveries(&self, node: &Node) -> Result<Deliveries> {
+        Ok(self.status(node).await?.fast_path.packets)
+    }
+
+    /// Waits until the fast path of `node` knows all addresses of so many pods: it learns them from the kernel, a moment after
+    /// their Services are served.
+    pub(crate) async fn until_known(&self, node: &Node, pods: usize) -> Result<()> {
+        let what = format!("{pods} pods of {} are known to the fast path", node.name());
+        self.until(&what, async || Ok(self.status(node).await?.fast_path.report.known_pods == pods * Family::ALL.len())).await
+    }
+
+    async fn status(&self, node: &Node) -> Result<Status> {
         let asked = node.start(Program::new(VIADUCT).args(["status", "-o", "json"])).await?;
         let line = asked.wait_for_line("{", PATIENCE).await?;
-        Ok(serde_json::from_str::<Status>(&line)?.fast_path.packets)
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// What the agents wrote last, for the message of a failure.

@@ -53,6 +53,7 @@ async fn packets_between_pods_of_a_node_take_it(
     #[values(Topology::point_to_point(), Topology::bridge())] topology: Topology,
 ) -> Result<()> {
     let (cluster, client, _, service) = two_backends(Way::FastPath.on(topology)).await?;
+    cluster.until_known(cluster.lab.node(), 3).await?;
     let taken = transfer(&cluster, &client, &service).await?;
     // A train of segments is one packet, of 64 kB at most.
     assert!(taken.pods > 4 * BULK / 65_536 && taken.nodes == 0, "{taken:?}; {}", cluster.last_words());
@@ -68,6 +69,7 @@ async fn packets_to_another_node_take_it(
     let client = cluster.client().await?;
     let service = Service::new("web", 1).with(&cluster.backends(1).await?);
     cluster.expose(&service, &client).await?;
+    cluster.until_known(cluster.lab.node(), 1).await?;
     let taken = transfer(&cluster, &client, &service).await?;
     assert!(taken.nodes > 2 * BULK / 65_536 && taken.pods == 0, "{taken:?}; {}", cluster.last_words());
     Ok(())
@@ -88,6 +90,9 @@ async fn the_hop_limit_is_the_one_that_a_router_leaves(
     #[values(Topology::point_to_point(), Topology::bridge())] topology: Topology,
 ) -> Result<()> {
     let (cluster, client, pods, service) = two_backends(way.on(topology)).await?;
+    if way == Way::FastPath {
+        cluster.until_known(cluster.lab.node(), 3).await?;
+    }
     pods[0].stop_serving(TARGET).await;
     cluster.apply(&service.with(&pods[..1])).await?;
     for family in Family::ALL {
