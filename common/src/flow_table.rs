@@ -4,12 +4,19 @@
 //! up flows that live for those that never will. Here a look-up reads one cache line of tags and one of the flow; a new flow
 //! writes the same two; and a full bucket gives up what is worth least.
 //!
+//! A flow's first bucket is that of its pod's end: address, port and protocol. Both of its rows have this end in common, so what
+//! looks for one finds the other's tags in the cache. A pod that talks to many from one port fills it; then rows go to
+//! their second bucket, which depends on the whole key, and the first one notes that this happened. Only where neither has room, a
+//! flow is given up.
+//!
 //! Readers take no lock: a row's `version` is odd while the row is written and another one afterwards, so a reader that finds it
 //! even before and unchanged after has read one flow. Whoever writes holds the bucket's lock.
 
-use crate::hash::mix_flow;
+use core::mem::MaybeUninit;
+
+use crate::hash::FlowHash;
 use crate::plain::plain;
-use crate::{FlowEntry, FlowKey, FlowState};
+use crate::{FlowEntry, FlowKey, FlowState, Tick, scale};
 
 /// Flows that a bucket has room for.
 pub const WAYS: usize = 16;
@@ -41,8 +48,8 @@ pub struct FlowRow {
     pub entry: FlowEntry<u32>,
     /// Odd while the row is being written; another one whenever it was.
     pub version: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// One more than the index of the row's first bucket, if this is its second; else 0.
+    pub guest_of: u32,
 }
 plain!(FlowRow, 64, [FlowKey<u32>, FlowEntry<u32>, u32, u32]);
 
@@ -56,25 +63,36 @@ pub struct FlowBucket {
     pub changes: u32,
     /// A tag for each flow; 0 where the row is free.
     pub tags: [u64; WORDS],
+    /// When a flow whose first bucket this is last went to its second; 0 if none is there.
+    pub overflowed: Tick,
     /// Zero. The rows of IPv4 are one cache line each.
-    pub reserved: [u32; 6],
+    pub reserved: [u32; 5],
     /// The flows.
     pub rows: [FlowRow; WAYS],
 }
-plain!(FlowBucket, 1088, [bpf_spin_lock, u32, [u64; WORDS], [u32; 6], [FlowRow; WAYS]]);
+plain!(FlowBucket, 1088, [bpf_spin_lock, u32, [u64; WORDS], Tick, [u32; 5], [FlowRow; WAYS]]);
 
 impl Default for FlowBucket {
     fn default() -> Self {
-        Self { lock: bpf_spin_lock::default(), changes: 0, tags: [0; WORDS], reserved: [0; 6], rows: [FlowRow::default(); WAYS] }
+        Self {
+            lock: bpf_spin_lock::default(),
+            changes: 0,
+            tags: [0; WORDS],
+            overflowed: Tick(0),
+            reserved: [0; 5],
+            rows: [FlowRow::default(); WAYS],
+        }
     }
 }
 
 /// Where a flow belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowPlace {
-    /// Index of the bucket.
-    pub bucket: u32,
-    /// The flow's tag there; never 0.
+    /// Index of its first bucket.
+    pub first: u32,
+    /// Index of the bucket that it goes to if the first one is full. May be the same.
+    pub second: u32,
+    /// The flow's tag in either; never 0.
     pub tag: u16,
 }
 
@@ -82,8 +100,8 @@ impl FlowPlace {
     /// The place of `key` among `buckets`. The seed keeps pods from filling a bucket of their choice.
     #[inline(always)]
     pub fn of(key: &FlowKey<u32>, seed: u32, buckets: u32) -> Self {
-        let hash = mix_flow(key, seed);
-        Self { bucket: crate::scale((hash >> 32) as u32, buckets), tag: hash as u16 | 1 }
+        let FlowHash { near, whole } = FlowHash::of(key, seed);
+        Self { first: scale(near, buckets), second: scale((whole >> 32) as u32, buckets), tag: (whole >> 16) as u16 | 1 }
     }
 }
 
@@ -127,6 +145,23 @@ impl FlowBucket {
         }
     }
 
+    /// True if a flow whose first bucket this is may be in its second, at this moment.
+    #[inline(always)]
+    pub fn overflowed(&self) -> bool {
+        // SAFETY: as above.
+        #[expect(unsafe_code, reason = "other CPUs write to the bucket")]
+        let when = unsafe { core::ptr::read_volatile(&raw const self.overflowed) };
+        when != Tick(0)
+    }
+
+    /// Notes that a flow went to its second bucket.
+    #[inline(always)]
+    pub fn overflow(&mut self, now: Tick) {
+        write(&mut self.overflowed, Tick(now.0 | 1));
+        // Who has looked for a flow here before must look again.
+        self.changes = self.changes.wrapping_add(1);
+    }
+
     /// The rows with this tag; with tag 0, the free ones.
     #[inline(always)]
     pub fn with_tag(&self, tag: u16) -> Ways {
@@ -157,17 +192,17 @@ impl FlowBucket {
         self.rows[way].key.is(key).then_some(way)
     }
 
-    /// The row for a new flow: a free one, or the one that is worth least.
+    /// A row for a new flow for which no other one is given up.
     ///
-    /// A third flow with the same tag takes the place of the second (once in 2^24 new flows): so a look-up ends after two.
+    /// Except that a third flow with the same tag takes the place of the second (once in 2^24 new flows): so a look-up ends after two.
     #[inline(always)]
-    pub fn room(&self, tag: u16) -> usize {
-        if let Some(second) = self.with_tag(tag).rest().first() {
-            return second;
-        }
-        if let Some(free) = self.with_tag(0).first() {
-            return free;
-        }
+    pub fn vacancy(&self, tag: u16) -> Option<usize> {
+        self.with_tag(tag).rest().first().or_else(|| self.with_tag(0).first())
+    }
+
+    /// The row of the flow that is worth least.
+    #[inline(always)]
+    pub fn least(&self) -> usize {
         let mut least = i64::MAX;
         for (way, row) in (0..).zip(&self.rows) {
             // The row's number fits below.
@@ -176,23 +211,24 @@ impl FlowBucket {
         least.cast_unsigned() as usize % WAYS
     }
 
-    /// Makes the row `way` that of `key`.
+    /// Makes the row `way` that of `key`, in its first bucket; or in its second, as [`FlowRow::guest_of`] says.
     #[inline(always)]
-    pub fn put(&mut self, way: usize, key: &FlowKey<u32>, tag: u16, entry: &FlowEntry<u32>) {
+    pub fn put(&mut self, way: usize, key: &FlowKey<u32>, tag: u16, entry: &FlowEntry<u32>, guest_of: u32) {
         let Some(row) = self.rows.get_mut(way) else { return };
         let begun = row.version | 1;
         write(&mut row.version, begun);
         write(&mut row.key, *key);
         write(&mut row.entry, *entry);
+        write(&mut row.guest_of, guest_of);
         write(&mut row.version, begun.wrapping_add(1));
         self.changes = self.changes.wrapping_add(1);
         // Last: whoever finds a flow by its tag finds it whole, and a flow whose row is written anew is never absent.
         self.mark(way, tag);
     }
 
-    /// Copies the rule of `key` from the row `way`.
+    /// Copies the rule of `key` from the row `way`, if there is such a row; all of `place` is written then.
     #[inline(always)]
-    pub fn read(&self, way: usize, key: &FlowKey<u32>, entry: &mut FlowEntry<u32>) -> Read {
+    pub fn read(&self, way: usize, key: &FlowKey<u32>, place: &mut MaybeUninit<FlowEntry<u32>>) -> Read {
         let Some(row) = self.rows.get(way) else { return Read::Another };
         let mut found = FlowKey::default();
         // SAFETY: key and entry are made of words.
@@ -200,7 +236,7 @@ impl FlowBucket {
         let (before, after) = unsafe {
             let before = (&raw const row.version).read_volatile();
             copy(&raw const row.key, &raw mut found);
-            copy(&raw const row.entry, entry);
+            copy(&raw const row.entry, place.as_mut_ptr());
             (before, (&raw const row.version).read_volatile())
         };
         if before != after || before % 2 != 0 {
@@ -288,24 +324,24 @@ const fn lesser(a: i64, b: i64) -> i64 {
     b + (less & less >> 63)
 }
 
-/// A row that the agent wants to be freed, if it still is as the agent has seen it.
+/// A row that the agent wants to be freed, or a bucket that no longer has flows elsewhere, if it still is as the agent has seen it.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StaleFlow {
     /// Index of its bucket.
     pub bucket: u32,
-    /// Its place there.
+    /// Its place there; [`WAYS`] for the bucket.
     pub way: u32,
     /// [`FlowRow::version`].
     pub version: u32,
-    /// [`FlowEntry::seen`].
-    pub seen: crate::Tick,
+    /// [`FlowEntry::seen`]; [`FlowBucket::overflowed`] of the bucket.
+    pub seen: Tick,
 }
-plain!(StaleFlow, 16, [u32, u32, u32, crate::Tick]);
+plain!(StaleFlow, 16, [u32, u32, u32, Tick]);
 
 impl StaleFlow {
     /// No row: no map has so many buckets.
-    pub const NONE: Self = Self { bucket: u32::MAX, way: 0, version: 0, seen: crate::Tick(0) };
+    pub const NONE: Self = Self { bucket: u32::MAX, way: 0, version: 0, seen: Tick(0) };
 }
 
 /// Rows that one run of the program `flows_forget` frees.
@@ -329,7 +365,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::{Hook, Port, Protocol, Tick, Tuple};
+    use crate::{Hook, Port, Protocol, Tuple};
 
     fn key(n: u32) -> FlowKey<u32> {
         let tuple = Tuple { src: n, dst: 7, src_port: Port::new(1), dst_port: Port::new(2) };
@@ -342,8 +378,8 @@ mod tests {
 
     /// As the datapath does it.
     fn set(bucket: &mut FlowBucket, key: &FlowKey<u32>, tag: u16, entry: &FlowEntry<u32>) {
-        let way = bucket.find(key, tag).unwrap_or_else(|| bucket.room(tag));
-        bucket.put(way, key, tag, entry);
+        let way = bucket.find(key, tag).or_else(|| bucket.vacancy(tag)).unwrap_or_else(|| bucket.least());
+        bucket.put(way, key, tag, entry, 0);
     }
 
     #[test]
@@ -391,7 +427,7 @@ mod tests {
             // In no order.
             set(&mut bucket, &key(n), 2 * n as u16 + 1, &entry(FlowState::TCP_ESTABLISHED, 100 + (n * 7 + 3) % 16));
         }
-        assert_eq!(bucket.rows[bucket.room(4001)].entry.seen, Tick(100));
+        assert_eq!(bucket.rows[bucket.least()].entry.seen, Tick(100));
     }
 
     #[test]
@@ -424,13 +460,13 @@ mod tests {
         for seed in [0, 77, 0x8000_0001, u32::MAX] {
             let mut counts = [0_usize; BUCKETS as usize];
             let mut buckets = [FlowBucket::default(); 12];
-            // One client and one backend; what differs is the port, as in a benchmark.
+            // One client and one backend; what differs is the client's port, as in a benchmark.
             let keys =
-                (0..BUCKETS * 10).map(|n| Tuple { src: 1, dst: 7, src_port: Port::new(n as u16), dst_port: Port::new(80) });
+                (0..BUCKETS * 10).map(|n| Tuple { src: 1, dst: 7, src_port: Port::new(80), dst_port: Port::new(n as u16) });
             for key in keys.map(|tuple| FlowKey::new(tuple, Protocol::TCP, Hook::TO_POD)) {
                 let place = FlowPlace::of(&key, seed, BUCKETS);
-                counts[place.bucket as usize] += 1;
-                if let Some(bucket) = buckets.get_mut(place.bucket as usize) {
+                counts[place.first as usize] += 1;
+                if let Some(bucket) = buckets.get_mut(place.first as usize) {
                     set(bucket, &key, place.tag, &entry(FlowState::TCP_NEW, 1));
                 }
             }
@@ -441,6 +477,24 @@ mod tests {
                 (buckets.iter().map(|bucket| bucket.flows().count()).sum::<usize>(), counts[..12].iter().sum::<usize>());
             assert!(came - kept < 20, "seed {seed}: of {came} flows {kept} are left");
         }
+    }
+
+    /// Both rows of a flow have their first bucket in common, and those of a socket with many flows have second ones of their own.
+    #[test]
+    fn places_are_those_of_the_pods_end() {
+        const BUCKETS: u32 = 100_000;
+        let place = |tuple, hook| FlowPlace::of(&FlowKey::new(tuple, Protocol::TCP, hook), 77, BUCKETS);
+        let mut seconds = std::collections::BTreeSet::new();
+        for n in 0..1000 {
+            let asked = Tuple { src: 1, dst: 1000 + n, src_port: Port::new(40_000), dst_port: Port::new(80) };
+            let answer = Tuple { src: 9, dst: 1, src_port: Port::new(8080 + n as u16), dst_port: Port::new(40_000) };
+            let (forth, back) = (place(asked, Hook::FROM_POD), place(answer, Hook::TO_POD));
+            assert_eq!(forth.first, back.first);
+            seconds.extend([forth.second, back.second]);
+            let other = place(Tuple { src_port: Port::new(n as u16), ..asked }, Hook::FROM_POD);
+            assert_ne!(other.first, forth.first, "one in 100,000 may be by chance, but these are always the same");
+        }
+        assert!(seconds.len() > 1950, "{} of 2000 are different", seconds.len());
     }
 
     /// One CPU writes a row for two flows in turn, others read: what they get is one rule, and it is their flow's.
@@ -461,18 +515,21 @@ mod tests {
                     // SAFETY: the only writer. Readers are told by the version.
                     #[expect(unsafe_code, reason = "as above")]
                     let bucket = unsafe { &mut *shared.0.get() };
-                    bucket.put(0, &key(n % 4 / 2), 9, &rule(n));
+                    bucket.put(0, &key(n % 4 / 2), 9, &rule(n), 0);
                 }
                 done.store(true, core::sync::atomic::Ordering::Relaxed);
             });
             for flow in 0..2 {
                 scope.spawn(move || {
                     while !done.load(core::sync::atomic::Ordering::Relaxed) {
-                        let mut entry = FlowEntry::default();
-                        // SAFETY: `read` is made for this.
+                        let mut place = MaybeUninit::uninit();
+                        // SAFETY: `read` is made for this, and writes what it says it has read.
                         #[expect(unsafe_code, reason = "as above")]
-                        let read = unsafe { &*shared.0.get() }.read(0, &key(flow), &mut entry);
-                        if read == Read::Whole && entry.seen != Tick(0) {
+                        let entry = unsafe {
+                            let read = (*shared.0.get()).read(0, &key(flow), &mut place);
+                            if read == Read::Whole { place.assume_init() } else { continue }
+                        };
+                        if entry.seen != Tick(0) {
                             let n = entry.seen.0;
                             assert_eq!((entry, n % 4 / 2), (rule(n), flow));
                         }

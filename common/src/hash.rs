@@ -1,6 +1,6 @@
 //! The one hash of the datapath: cheap on BPF, where there is no wide multiplication and no rotate.
 
-use crate::{FlowKey, Ip, Protocol, Tuple};
+use crate::{FlowKey, Hook, Ip, Protocol, Tuple};
 
 /// Mixes `value` so that each of its bits changes about half of the result's (the finaliser of splitmix64, Steele et al. 2014).
 #[inline(always)]
@@ -29,14 +29,28 @@ pub fn mix_tuple<A: Ip>(tuple: &Tuple<A>, protocol: Protocol, seed: u32) -> u32 
     (mix(hash) >> 32) as u32
 }
 
-/// The hash that picks a flow's place in its table.
-#[inline(always)]
-pub(crate) fn mix_flow<A: Ip>(key: &FlowKey<A>, seed: u32) -> u64 {
-    let tuple = &key.tuple;
-    let ports = u64::from(tuple.src_port.bits()) << 32 | u64::from(tuple.dst_port.bits()) << 16;
-    let rest = (ports | u64::from(key.protocol.0) << 8 | u64::from(key.hook.0)) ^ u64::from(seed) << 24;
-    let hash = fold(tuple.src).wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(rest.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7));
-    mix(hash ^ fold(tuple.dst).wrapping_mul(0xd6e8_feb8_6659_fd93))
+/// What picks an IPv4 flow's place in its table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FlowHash {
+    /// Of the pod's end: address, port and protocol. Both rows of a flow have it in common.
+    pub(crate) near: u32,
+    /// Of the whole key.
+    pub(crate) whole: u64,
+}
+
+impl FlowHash {
+    /// Of `key`.
+    #[inline(always)]
+    pub(crate) fn of(key: &FlowKey<u32>, seed: u32) -> Self {
+        let tuple = &key.tuple;
+        let src = u64::from(tuple.src) << 16 | u64::from(tuple.src_port.bits());
+        let dst = u64::from(tuple.dst) << 16 | u64::from(tuple.dst_port.bits());
+        let (near, far) = if key.hook == Hook::FROM_POD { (src, dst) } else { (dst, src) };
+        let near = mix(near ^ u64::from(key.protocol.0) << 48 ^ u64::from(seed) << 24);
+        let whole = (near ^ far ^ u64::from(key.hook.0) << 56).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // The upper half of each half is good: a product's low bits depend on few of its factors'.
+        Self { near: (near >> 32) as u32, whole: (whole ^ whole >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93) }
+    }
 }
 
 /// Scales a 32-bit hash to `0..count` without division (Lemire 2016); `count` must not be 0.

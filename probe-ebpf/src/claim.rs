@@ -1,6 +1,8 @@
 //! New flows that do not go smoothly: those whose tuple is taken, those that leave their backend, those that are refused, and
 //! those whose packets are not plain. Then the packet starts over, and finds its flow.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{
     FlowEntry, FlowFlags, FlowKey, FlowState, FragmentKind, Hook, Ip, Port, Reason, Stage, Tick, mix, mix_tuple, scale,
 };
@@ -124,12 +126,10 @@ const fn refused(bound: bool, reason: Reason) -> Outcome {
 /// The backend that a living flow with this tuple has; 0 if there is none.
 #[inline(never)]
 fn present<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, now: Tick) -> u32 {
-    let mut old = FlowEntry::default();
-    if !tables.flow(key, &mut old) {
-        return 0;
-    }
-    let lives = is_alive(env, &old, now) && old.state != FlowState::TCP_CLOSING;
-    if lives && flow::is_bound(&old) { old.backend.0 } else { 0 }
+    let mut place = MaybeUninit::uninit();
+    let Some(old) = tables.flow_apart(key, &mut place) else { return 0 };
+    let lives = is_alive(env, old, now) && old.state != FlowState::TCP_CLOSING;
+    if lives && flow::is_bound(old) { old.backend.0 } else { 0 }
 }
 
 /// A source port for a flow whose own is taken; another one for each attempt.
@@ -156,12 +156,10 @@ enum Standing {
 /// Whose the row of `key` is, which is to become `reply`.
 #[inline(never)]
 fn standing<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, reply: &FlowEntry<A>, now: Tick) -> Standing {
-    let mut holder = FlowEntry::default();
-    if !tables.flow(key, &mut holder) {
-        return Standing::Free;
-    }
+    let mut place = MaybeUninit::uninit();
+    let Some(holder) = tables.flow_apart(key, &mut place) else { return Standing::Free };
     let is_past = holder.state == FlowState::TCP_CLOSING && now.since(holder.seen) >= TIME_WAIT;
-    if !is_alive(env, &holder, now) || is_past && reply.state == FlowState::TCP_NEW {
+    if !is_alive(env, holder, now) || is_past && reply.state == FlowState::TCP_NEW {
         return Standing::Over;
     }
     if holder.new != reply.new {

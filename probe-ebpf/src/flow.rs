@@ -1,5 +1,7 @@
 //! Flows: alive or not, kept alive, kept on course, and their two rows.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{
     Addr, BackendFlags, FlowEntry, FlowFlags, FlowKey, FlowState, FrontendFlags, Hook, Ip, L4Address, Protocol, Tick,
 };
@@ -89,8 +91,7 @@ pub(crate) fn touch<A: Ip, T: Flows<A>, E: Env>(
 /// True if the row of `key` is that of a living flow.
 #[inline(never)]
 fn lives<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, key: &FlowKey<A>, now: Tick) -> bool {
-    let mut entry = FlowEntry::default();
-    tables.flow(key, &mut entry) && is_alive(env, &entry, now)
+    tables.flow_apart(key, &mut MaybeUninit::uninit()).is_some_and(|entry| is_alive(env, entry, now))
 }
 
 /// True for a row that was balanced to a backend: the client's row of a flow towards a VIP.

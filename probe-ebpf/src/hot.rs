@@ -1,6 +1,8 @@
 //! The first stage: foreign packets go, and packets of known flows are translated. What is in any way unusual is left to
 //! the other stages, so every offset here is a constant and nothing but a counter is written.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{BackendFlags, FilterPlace, FlowEntry, FlowFlags, FlowState, Hook, Ip, Protocol, Reason, Stage, Tick};
 
 use crate::family::Family;
@@ -59,12 +61,12 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let network = Network::<F>::plain(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let now = env.now();
-    let mut entry = FlowEntry::default();
-    if !tables.flow(&segment.key, &mut entry) || !flow::is_alive(env, &entry, now) {
+    let mut place = MaybeUninit::uninit();
+    let Some(entry) = tables.flow(&segment.key, &mut place).filter(|entry| flow::is_alive(env, entry, now)) else {
         let unknown = if reply { Stage::Reply } else { Stage::Open };
         return if hook == Hook::FROM_POD { Outcome::to(unknown) } else { Outcome::PASS };
-    }
-    if needs_care(tables, &segment, &entry, now) {
+    };
+    if needs_care(tables, &segment, entry, now) {
         return Outcome::to(Stage::Transport);
     }
     if entry.flags.contains(FlowFlags::DIRECT) && entry.port_delta == 0 {
@@ -72,7 +74,7 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     }
     let straight = hook == Hook::FROM_POD && entry.flags.0 & (FlowFlags::DIRECT.0 | FlowFlags::HAIRPIN.0) == 0;
     let way = if straight { Way::to_pod(packet, tables, env, &network, entry.new.dst) } else { Way::Stack };
-    let sent = send::send(packet, tables, &network, &entry, &way);
+    let sent = send::send(packet, tables, &network, entry, &way);
     if straight && way::leads_to_nodes(tables, env) { send::handed_over(entry.flags, sent) } else { sent }
 }
 

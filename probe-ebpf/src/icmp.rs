@@ -1,5 +1,7 @@
 //! ICMP errors: the packet that they quote is translated, or the socket it belongs to would never recognise it.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{FlowEntry, FlowKey, Hook, Ip, Protocol, Reason, Tuple};
 
 use crate::checksum::{self, Sum};
@@ -73,10 +75,8 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>>(hook: Hook, packet:
     if !quote.read(hook, packet) {
         return unknown::<F, P, T>(hook, packet, tables);
     }
-    let mut entry = FlowEntry::default();
-    if !tables.flow(&quote.key, &mut entry) {
-        return unknown::<F, P, T>(hook, packet, tables);
-    }
+    let mut place = MaybeUninit::uninit();
+    let Some(entry) = tables.flow(&quote.key, &mut place) else { return unknown::<F, P, T>(hook, packet, tables) };
     if !F::IS_V6 && packet.load::<Icmp>(message).is_some_and(|icmp| icmp.kind == REDIRECT) {
         return Outcome::drop(Reason::ICMP_REDIRECT);
     }
@@ -85,8 +85,8 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>>(hook: Hook, packet:
     }
     send::count(tables, entry.service, entry.backend, entry.flags, packet.len());
     let mut change = 0;
-    let rewritten = rewrite_quote(packet, &quote, &entry, &mut change)
-        .and_then(|()| rewrite_message::<F, P>(packet, message, &quote.key, &entry, change));
+    let rewritten = rewrite_quote(packet, &quote, entry, &mut change)
+        .and_then(|()| rewrite_message::<F, P>(packet, message, &quote.key, entry, change));
     send::translated(packet, entry.flags, &Way::Stack, rewritten)
 }
 

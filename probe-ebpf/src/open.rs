@@ -1,6 +1,8 @@
 //! New flows: a backend is chosen, the tuple towards it is claimed, and the packet goes on. What does not go smoothly is left
 //! to [`claim`](crate::claim), so that this stage holds what most connections need and no more.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{
     AffinityEntry, AffinityKey, Counters, FlowEntry, FlowFlags, FlowState, Hook, Ip, L4Address, Protocol, Reason, Stage, Tick,
 };
@@ -16,7 +18,7 @@ use crate::select;
 use crate::send;
 use crate::tables::{Env, Flows, Tables};
 use crate::verdict::{Outcome, Verdict};
-use crate::way;
+use crate::way::{self, Way};
 
 /// A packet that is to begin a flow.
 #[derive(Clone, Copy, Default, Debug)]
@@ -39,8 +41,9 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     let network = Network::<F>::plain(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let mut opening = Opening { segment, now: env.now(), vip: far.vip, affine: false };
-    let mut entry = FlowEntry::default();
-    let chosen = choose(tables, env, &mut opening, &mut entry);
+    let mut place = MaybeUninit::uninit();
+    let entry = tables.blank(&mut place);
+    let chosen = choose(tables, env, &mut opening, entry);
     if chosen != CHOSEN {
         if chosen.verdict() != Verdict::Reflect {
             return chosen;
@@ -49,14 +52,15 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
         let walk = F::walk(packet, ETHERNET, &header);
         return refuse::answer::<F, P>(packet, &walk, opening.segment.flags, chosen.reason());
     }
-    complete(&opening, &mut entry);
-    if !record(tables, env, &opening, &mut entry) {
+    complete(&opening, entry);
+    if !record(tables, env, &opening, entry) {
         return Outcome::to(Stage::Claim);
     }
     if entry.flags.contains(FlowFlags::DIRECT) {
         return Outcome::PASS;
     }
-    let sent = send::send_plain::<F, P, T>(packet, tables, &entry);
+    let rewritten = send::rewrite_plain::<F, P, T>(packet, tables, entry);
+    let sent = send::translated(packet, entry.flags, &Way::Stack, rewritten);
     let sent = if way::leads_anywhere(tables, env) { send::handed_over(entry.flags, sent) } else { sent };
     let rebuilt = sent.reason() == Reason(0) && !opening.segment.begins();
     if rebuilt { Outcome::new(sent.verdict(), Reason::FLOW_REBUILT) } else { sent }

@@ -1,6 +1,8 @@
 //! Replies at the backend's link: where its client is a pod of this node to which packets may be handed, the rule of the
 //! client's link is carried out here, and the packet goes straight to the client.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{FilterPlace, FlowEntry, FlowFlags, Hook, Ip, Protocol, Stage, Tick};
 
 use crate::family::Family;
@@ -32,11 +34,20 @@ fn is_rule<A: Ip>(entry: &FlowEntry<A>) -> bool {
     entry.flags.0 & (FlowFlags::REPLY.0 | FlowFlags::HAIRPIN.0 | FlowFlags::DIRECT.0) == FlowFlags::REPLY.0
 }
 
-/// Copies the living row whose rule is the packet's to `entry`. False: the packet is no reply.
+/// The living row whose rule is the packet's, copied to `place`. `None`: the packet is no reply.
 #[inline(always)]
-fn rule<A: Ip, T: Flows<A>, E: Env>(tables: &T, env: &E, segment: &Segment<A>, entry: &mut FlowEntry<A>, now: Tick) -> bool {
+fn rule<'a, A: Ip, T: Flows<A>, E: Env>(
+    tables: &T,
+    env: &E,
+    segment: &Segment<A>,
+    place: &'a mut MaybeUninit<FlowEntry<A>>,
+    now: Tick,
+) -> Option<&'a mut FlowEntry<A>> {
     // What opens a connection answers nobody.
-    !segment.opens() && tables.flow(&segment.key, entry) && flow::is_alive(env, entry, now) && is_rule(entry)
+    if segment.opens() {
+        return None;
+    }
+    tables.flow(&segment.key, place).filter(|entry| flow::is_alive(env, entry, now) && is_rule(entry))
 }
 
 /// Carries out the rule of the client's link on a packet that may be a reply, and hands it to the client.
@@ -68,18 +79,16 @@ fn send<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(packet: &mut P, tables: &
     let network = Network::<F>::plain(packet, ETHERNET, header);
     let Some(segment) = Segment::parse(Hook::TO_POD, packet, &network) else { return Outcome::PASS };
     let now = env.now();
-    let mut entry = FlowEntry::default();
-    if !rule(tables, env, &segment, &mut entry, now) {
-        return Outcome::PASS;
-    }
+    let mut place = MaybeUninit::uninit();
+    let Some(entry) = rule(tables, env, &segment, &mut place, now) else { return Outcome::PASS };
     let way = Way::to_pod(packet, tables, env, &network, entry.new.dst);
     if way.is_stack() {
         return Outcome::PASS;
     }
-    if hot::needs_care(tables, &segment, &entry, now) {
+    if hot::needs_care(tables, &segment, entry, now) {
         return STALE;
     }
-    send::send(packet, tables, &network, &entry, &way)
+    send::send(packet, tables, &network, entry, &way)
 }
 
 /// Writes the rows of a reply's flow, as is done at the client's link.
@@ -89,8 +98,8 @@ fn refresh<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(packet: &P, tables: &T
     let network = Network::<F>::plain(packet, ETHERNET, header);
     let Some(mut segment) = Segment::parse(Hook::TO_POD, packet, &network) else { return };
     let now = env.now();
-    let mut entry = FlowEntry::default();
-    if rule(tables, env, &segment, &mut entry, now) {
-        flow::touch(tables, env, &mut segment, &mut entry, now);
+    let mut place = MaybeUninit::uninit();
+    if let Some(entry) = rule(tables, env, &segment, &mut place, now) {
+        flow::touch(tables, env, &mut segment, entry, now);
     }
 }

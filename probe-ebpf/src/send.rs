@@ -38,12 +38,18 @@ pub(crate) fn send_apart<F: Family, P: Packet, T: Tables>(
     translated(packet, entry.flags, &Way::Stack, rewritten)
 }
 
-/// The same for a packet whose headers follow each other, in a stage that knows this of some packets only.
+/// Counts and rewrites a packet whose headers follow each other; [`translated`] sends it. Out of line, for a stage that knows this of
+/// some packets only and whose stack is short.
 #[inline(never)]
-pub(crate) fn send_plain<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, entry: &FlowEntry<F::Ip>) -> Outcome {
-    let Some(header) = packet.load::<F::Header>(ETHERNET) else { return Outcome::PASS };
+pub(crate) fn rewrite_plain<F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    entry: &FlowEntry<F::Ip>,
+) -> Result<(), Fault> {
+    let header = packet.load::<F::Header>(ETHERNET).ok_or(Fault)?;
     let network = Network::<F>::plain(packet, ETHERNET, header);
-    send(packet, tables, &network, entry, &Way::Stack)
+    count(tables, entry.service, entry.backend, entry.flags, packet.len());
+    rewrite::translate(packet, &network, entry, 0)
 }
 
 /// The verdict for what a pod sent in a plain packet, and a stage without room for the fast path sent on as `sent` says.

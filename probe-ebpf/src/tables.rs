@@ -1,5 +1,7 @@
 //! The seam between the datapath and its tables, and the seam to clock and configuration.
 
+use core::mem::MaybeUninit;
+
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, Delivery, FilterWord, FlowEntry, FlowKey, FlowState,
     FragmentEntry, FragmentKey, Frontend, Ip, L4Address, ParkedKey, Pod, Reason, ServiceId, Tick,
@@ -76,8 +78,18 @@ pub trait Tables {
 
 /// The flows of the family whose addresses are `A`, and all other tables.
 pub trait Flows<A: Ip>: Tables {
-    /// Copies a row to `entry`. False: there is none, and `entry` holds nothing of worth.
-    fn flow(&self, key: &FlowKey<A>, entry: &mut FlowEntry<A>) -> bool;
+    /// A row that holds nothing yet, in `place`.
+    #[inline(always)]
+    fn blank<'a>(&self, place: &'a mut MaybeUninit<FlowEntry<A>>) -> &'a mut FlowEntry<A> {
+        place.write(FlowEntry::default())
+    }
+    /// A row, copied to `place`.
+    fn flow<'a>(&self, key: &FlowKey<A>, place: &'a mut MaybeUninit<FlowEntry<A>>) -> Option<&'a mut FlowEntry<A>>;
+    /// The same out of line, for stages whose stack is short.
+    #[inline(always)]
+    fn flow_apart<'a>(&self, key: &FlowKey<A>, place: &'a mut MaybeUninit<FlowEntry<A>>) -> Option<&'a mut FlowEntry<A>> {
+        self.flow(key, place)
+    }
     /// Adds a row unless its key is taken. False: it is, or other CPUs wrote there at the same time. Where room is short, a row
     /// that is worth less makes way.
     fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;

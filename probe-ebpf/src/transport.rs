@@ -1,6 +1,8 @@
 //! TCP and UDP of known flows in every form: with options, extension headers, in fragments; and whenever rows must be written.
 
-use viaduct_common::{FlowEntry, FragmentKind, Hook, Reason, Stage, Tick};
+use core::mem::MaybeUninit;
+
+use viaduct_common::{FragmentKind, Hook, Reason, Stage, Tick};
 
 use crate::family::Family;
 use crate::flow::{self, Course};
@@ -27,22 +29,22 @@ pub(crate) fn process<F: Family, P: Packet, T: Flows<F::Ip>, E: Env>(hook: Hook,
     }
     let Some(mut segment) = Segment::parse(hook, packet, &network) else { return Outcome::to(Stage::Control) };
     let now = env.now();
-    let mut entry = FlowEntry::default();
-    if !tables.flow(&segment.key, &mut entry) || !flow::is_alive(env, &entry, now) {
+    let mut place = MaybeUninit::uninit();
+    let Some(entry) = tables.flow(&segment.key, &mut place).filter(|entry| flow::is_alive(env, entry, now)) else {
         return unknown(hook, packet, tables, &network, now);
-    }
-    if flow::course(tables, env, &segment, &entry, now) != Course::Stay {
+    };
+    if flow::course(tables, env, &segment, entry, now) != Course::Stay {
         return Outcome::to(Stage::Claim);
     }
-    flow::touch(tables, env, &mut segment, &mut entry, now);
+    flow::touch(tables, env, &mut segment, entry, now);
     if network.walk.part == Part::First {
-        let waiting = fragment::first(tables, &network, &entry, Sighting { hook, now, kind: FragmentKind::TRANSLATED });
+        let waiting = fragment::first(tables, &network, entry, Sighting { hook, now, kind: FragmentKind::TRANSLATED });
         if waiting > 0 && !fragment::release(packet, tables, &network, hook, waiting) {
             return Outcome::drop(Reason::REWRITE_FAILED);
         }
     }
     // An identity changes nothing, so a direct flow passes here too.
-    let sent = send::send_apart(packet, tables, &network, &entry);
+    let sent = send::send_apart(packet, tables, &network, entry);
     let open = hook == Hook::FROM_POD && F::is_plain(&header) && way::leads_anywhere(tables, env);
     if open { send::handed_over(entry.flags, sent) } else { sent }
 }

@@ -92,7 +92,7 @@ impl Kernel {
             endpoints: take(&mut object, abi::ENDPOINTS),
             affinity: take(&mut object, abi::AFFINITY),
             service_cidrs: take(&mut object, abi::SERVICE_CIDRS),
-            flows: Buckets(take(&mut object, abi::FLOWS)),
+            flows: Buckets(take(&mut object, abi::FLOWS), config.flow_buckets),
             flows_v6: take(&mut object, abi::FLOWS_V6),
             fragments: take(&mut object, abi::FRAGMENTS),
             parked: take(&mut object, abi::PARKED),
@@ -107,6 +107,11 @@ impl Kernel {
             replayed: Capture::open(),
             out: vec![0; 8192],
         }
+    }
+
+    /// How many buckets have flows elsewhere, and how many flows are.
+    pub(crate) fn overflows(&self) -> (usize, usize) {
+        self.flows.overflows()
     }
 
     fn clear(&mut self) {

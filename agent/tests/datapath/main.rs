@@ -6,6 +6,7 @@
 
 mod buckets;
 mod capture;
+mod crowd;
 mod datapath;
 mod decode;
 mod differential;

@@ -120,6 +120,15 @@ impl World {
         self.pool(protocol, scale(hash, 2) as u8)
     }
 
+    /// Adds a Service, one of twenty at most, with a UDP port and one backend.
+    pub(crate) fn one_of_many(&mut self, number: u8) -> Place {
+        let place = self.place(Protocol::UDP, 12 + u32::from(number), 100 + number, 100 + number);
+        self.tables.slots.push(place.backend);
+        self.serve(&place, self.tables.slots.len() as u32 - 1, &[place.backend]);
+        self.add_backend(&place);
+        place
+    }
+
     /// A VIP without endpoints.
     pub(crate) fn empty(&self, protocol: Protocol) -> Place {
         self.place(protocol, 11, 5, BACKEND_A)

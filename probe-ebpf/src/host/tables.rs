@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
 
 use viaduct_common::{
     Addr, AffinityEntry, AffinityKey, Backend, BackendId, Counters, Delivery, FastPath, FilterPlace, FilterWord, FlowEntry,
@@ -183,13 +184,8 @@ impl Tables for MemoryTables {
 
 /// The rows of all families lie in one table here.
 impl<A: Ip> Flows<A> for MemoryTables {
-    fn flow(&self, key: &FlowKey<A>, entry: &mut FlowEntry<A>) -> bool {
-        let flows = self.flows.borrow();
-        let row = flows.get(&key.convert());
-        if let Some(row) = row {
-            *entry = row.convert();
-        }
-        row.is_some()
+    fn flow<'a>(&self, key: &FlowKey<A>, place: &'a mut MaybeUninit<FlowEntry<A>>) -> Option<&'a mut FlowEntry<A>> {
+        self.flows.borrow().get(&key.convert()).map(|row| place.write(row.convert()))
     }
 
     fn insert_flow(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {

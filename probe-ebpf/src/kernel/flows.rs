@@ -1,9 +1,11 @@
 //! The tables of flows in the kernel's maps: IPv4 in buckets of our own, IPv6 in the kernel's LRU hash.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use probe_ebpf::{Flows, Packet as _, Touched};
-use viaduct_common::{FlowBucket, FlowEntry, FlowKey, Read, STALE_FLOWS, StaleFlow, StaleFlows, WAYS};
+use viaduct_common::{FlowBucket, FlowEntry, FlowKey, Ip, Read, STALE_FLOWS, StaleFlow, StaleFlows, Tick, WAYS};
 
 use super::env::flow_place;
 use super::maps::{FLOWS, FLOWS_V6};
@@ -22,23 +24,16 @@ fn find(bucket: &FlowBucket, key: &FlowKey<u32>, tag: u16) -> u32 {
     bucket.find(key, tag).map_or(NONE, |way| way as u32)
 }
 
-/// The row for a new flow.
+/// A row for a new flow that costs no other, or [`NONE`].
 #[inline(never)]
-fn room(bucket: &FlowBucket, tag: u16) -> u32 {
-    bucket.room(tag) as u32
+fn vacancy(bucket: &FlowBucket, tag: u16) -> u32 {
+    bucket.vacancy(tag).map_or(NONE, |way| way as u32)
 }
 
-/// Looks for a row once more that was being written when it was read.
+/// The row of the flow that is worth least.
 #[inline(never)]
-fn read_again(bucket: &FlowBucket, key: &FlowKey<u32>, tag: u16, entry: &mut FlowEntry<u32>) -> bool {
-    for _ in 0..2 {
-        match bucket.read(find(bucket, key, tag) as usize, key, entry) {
-            Read::Whole => return true,
-            Read::Another => return false,
-            Read::Torn => {}
-        }
-    }
-    false
+fn least(bucket: &FlowBucket) -> u32 {
+    bucket.least() as u32
 }
 
 /// Does `work` on a bucket while nobody else writes to it, if it has not changed since it had `changes`. The verifier allows
@@ -58,70 +53,224 @@ fn locked(bucket: u32, changes: u32, work: impl FnOnce(&mut FlowBucket)) -> bool
     }
 }
 
-impl Flows<u32> for KernelTables {
-    #[inline(always)]
-    fn flow(&self, key: &FlowKey<u32>, entry: &mut FlowEntry<u32>) -> bool {
-        let place = flow_place(key);
-        let Some(bucket) = FLOWS.get(place.bucket) else { return false };
-        match bucket.read(find(bucket, key, place.tag) as usize, key, entry) {
-            Read::Whole => true,
-            Read::Another => false,
-            Read::Torn => read_again(bucket, key, place.tag, entry),
+/// What the verifier looks at once for each program, and not once for each call: functions that are global to it. They take and
+/// return what C has, and those who call them pass places on their stacks.
+///
+/// # Safety
+/// `key` and `entry` are such places, or null, for which the verifier wants to be asked.
+#[inline(always)]
+unsafe fn places<'a>(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>) -> Option<(&'a FlowKey<u32>, &'a FlowEntry<u32>)> {
+    // SAFETY: as promised.
+    unsafe { Some((key.as_ref()?, entry.as_ref()?)) }
+}
+
+/// Another function must go on: the row is not in its first bucket, and there is no room, or it may be in its second.
+const ELSEWHERE: u32 = 2;
+
+/// Adds the row of `key` to its first bucket; or replaces it there, if that is wanted. 0: it is there and is not to be
+/// replaced, or other CPUs wrote there.
+#[unsafe(no_mangle)]
+extern "C" fn flow_write(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>, replace: u32) -> u32 {
+    // SAFETY: of the callers below.
+    let Some((key, entry)) = (unsafe { places(key, entry) }) else { return 0 };
+    let place = flow_place(key);
+    let Some(bucket) = FLOWS.get(place.first) else { return 0 };
+    let changes = bucket.changes();
+    let mut way = find(bucket, key, place.tag);
+    if way < NONE && replace == 0 {
+        return 0;
+    }
+    if way == NONE {
+        way = vacancy(bucket, place.tag);
+        if way == NONE || bucket.overflowed() {
+            return ELSEWHERE;
         }
     }
+    u32::from(locked(place.first, changes, |bucket| bucket.put(way as usize, key, place.tag, entry, 0)))
+}
 
-    #[inline(never)]
-    fn insert_flow(&self, key: &FlowKey<u32>, entry: &FlowEntry<u32>) -> bool {
-        let place = flow_place(key);
-        let Some(bucket) = FLOWS.get(place.bucket) else { return false };
-        let changes = bucket.changes();
-        if find(bucket, key, place.tag) < NONE {
-            return false;
-        }
-        let way = room(bucket, place.tag) as usize;
-        locked(place.bucket, changes, |bucket| bucket.put(way, key, place.tag, entry))
+/// The same for [`ELSEWHERE`].
+#[unsafe(no_mangle)]
+extern "C" fn flow_write_elsewhere(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>, replace: u32) -> u32 {
+    // SAFETY: of the callers below.
+    let Some((key, entry)) = (unsafe { places(key, entry) }) else { return 0 };
+    let place = flow_place(key);
+    let (Some(first), Some(second)) = (FLOWS.get(place.first), FLOWS.get(place.second)) else { return 0 };
+    let changes = first.changes();
+    let changes_there = second.changes();
+    if find(first, key, place.tag) < NONE {
+        return 0;
     }
-
-    #[inline(never)]
-    fn set_flow(&self, key: &FlowKey<u32>, entry: &FlowEntry<u32>) -> bool {
-        let place = flow_place(key);
-        let Some(bucket) = FLOWS.get(place.bucket) else { return false };
-        let changes = bucket.changes();
-        let mut way = find(bucket, key, place.tag);
-        if way == NONE {
-            way = room(bucket, place.tag);
+    let mut there = find(second, key, place.tag);
+    let found = there < NONE;
+    let mut here = NONE;
+    if found {
+        if replace == 0 {
+            return 0;
         }
-        locked(place.bucket, changes, |bucket| bucket.put(way as usize, key, place.tag, entry))
+    } else {
+        here = vacancy(first, place.tag);
+        there = vacancy(second, place.tag);
+        if here == NONE && there == NONE {
+            here = least(first);
+        }
     }
-
-    #[inline(never)]
-    fn touch_flow(&self, key: &FlowKey<u32>, entry: &FlowEntry<u32>) -> Touched {
-        let place = flow_place(key);
-        let Some(bucket) = FLOWS.get(place.bucket) else { return Touched::Absent };
-        let changes = bucket.changes();
-        let way = find(bucket, key, place.tag) as usize;
-        let Some(row) = bucket.rows.get(way) else { return Touched::Absent };
-        if row.entry.backend != entry.backend || !row.entry.new.is(&entry.new) {
-            return Touched::Another;
-        }
-        // If another CPU was faster, the flow's next packet comes here again.
-        locked(place.bucket, changes, |bucket| {
-            if let Some(row) = bucket.rows.get_mut(way) {
-                row.entry.state = entry.state;
-                row.entry.seen = entry.seen;
+    if here < NONE {
+        return u32::from(locked(place.first, changes, |first| first.put(here as usize, key, place.tag, entry, 0)));
+    }
+    let guest_of = place.first + 1;
+    let written = locked(place.second, changes_there, |second| second.put(there as usize, key, place.tag, entry, guest_of));
+    if found || !written {
+        return u32::from(written);
+    }
+    // The row came first: whoever sees that the bucket overflowed finds it.
+    let noted = locked(place.first, changes, |first| first.overflow(entry.seen));
+    if !noted {
+        // The key may have got a row there meanwhile.
+        locked(place.second, second.changes(), |second| {
+            if second.rows.get(there as usize).is_some_and(|row| row.key.is(key)) {
+                second.clear(there as usize);
             }
         });
-        Touched::Yes
+    }
+    u32::from(noted)
+}
+
+/// Copies a row, wherever it is, and also if it is being written. 0: there is none.
+#[unsafe(no_mangle)]
+extern "C" fn flow_read(key: *const FlowKey<u32>, entry: *mut FlowEntry<u32>) -> u32 {
+    // SAFETY: of the callers below. A place that was not written to is one all the same.
+    let (Some(key), Some(entry)) = (unsafe { key.as_ref() }, unsafe { entry.cast::<MaybeUninit<_>>().as_mut() }) else {
+        return 0;
+    };
+    let place = flow_place(key);
+    let mut index = place.first;
+    for _ in 0..4 {
+        let Some(bucket) = FLOWS.get(index) else { return 0 };
+        match bucket.read(find(bucket, key, place.tag) as usize, key, entry) {
+            Read::Whole => return 1,
+            Read::Torn => {}
+            Read::Another if index == place.second => return 0,
+            Read::Another => index = place.second,
+        }
+    }
+    0
+}
+
+/// Sets state and time of a row to those of `entry`. Returns a [`Touched`].
+#[unsafe(no_mangle)]
+extern "C" fn flow_touch(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>) -> u32 {
+    // SAFETY: of the callers below.
+    let Some((key, entry)) = (unsafe { places(key, entry) }) else { return Touched::Absent as u32 };
+    let place = flow_place(key);
+    let mut index = place.first;
+    let Some(mut bucket) = FLOWS.get(index) else { return Touched::Absent as u32 };
+    let mut changes = bucket.changes();
+    let mut way = find(bucket, key, place.tag);
+    if way == NONE && bucket.overflowed() {
+        index = place.second;
+        let Some(second) = FLOWS.get(index) else { return Touched::Absent as u32 };
+        bucket = second;
+        changes = bucket.changes();
+        way = find(bucket, key, place.tag);
+    }
+    let Some(row) = bucket.rows.get(way as usize) else { return Touched::Absent as u32 };
+    if row.entry.backend != entry.backend || !row.entry.new.is(&entry.new) {
+        return Touched::Another as u32;
+    }
+    // If another CPU was faster, the flow's next packet comes here again.
+    locked(index, changes, |bucket| {
+        if let Some(row) = bucket.rows.get_mut(way as usize) {
+            row.entry.state = entry.state;
+            row.entry.seen = entry.seen;
+        }
+    });
+    Touched::Yes as u32
+}
+
+/// Adds a row, or replaces it if that is wanted.
+#[inline(always)]
+fn write(key: &FlowKey<u32>, entry: &FlowEntry<u32>, replace: bool) -> bool {
+    match flow_write(key, entry, u32::from(replace)) {
+        ELSEWHERE => flow_write_elsewhere(key, entry, u32::from(replace)) != 0,
+        written => written != 0,
     }
 }
 
+/// Sets all of `place` to zero, word by word. What is zeroed at once is a call of `memset` on BPF, which goes byte by byte and takes
+/// as long as half a look-up.
+#[inline(always)]
+fn zeroed<A: Ip>(place: &mut MaybeUninit<FlowEntry<A>>) -> &mut FlowEntry<A> {
+    for word in 0..size_of::<FlowEntry<A>>() / size_of::<u32>() {
+        // SAFETY: within the place, whose type is made of words.
+        unsafe { place.as_mut_ptr().cast::<u32>().add(word).write_volatile(0) };
+    }
+    // SAFETY: zero is a valid value of each field, as `FlowEntry` is plain.
+    unsafe { place.assume_init_mut() }
+}
+
+impl Flows<u32> for KernelTables {
+    #[inline(always)]
+    fn blank<'a>(&self, place: &'a mut MaybeUninit<FlowEntry<u32>>) -> &'a mut FlowEntry<u32> {
+        zeroed(place)
+    }
+
+    #[inline(always)]
+    fn flow<'a>(&self, key: &FlowKey<u32>, place: &'a mut MaybeUninit<FlowEntry<u32>>) -> Option<&'a mut FlowEntry<u32>> {
+        let at = flow_place(key);
+        let bucket = FLOWS.get(at.first)?;
+        match bucket.read(find(bucket, key, at.tag) as usize, key, place) {
+            // SAFETY: the row was copied there.
+            Read::Whole => Some(unsafe { place.assume_init_mut() }),
+            Read::Another if !bucket.overflowed() => None,
+            _ => self.flow_apart(key, place),
+        }
+    }
+
+    #[inline(always)]
+    fn flow_apart<'a>(&self, key: &FlowKey<u32>, place: &'a mut MaybeUninit<FlowEntry<u32>>) -> Option<&'a mut FlowEntry<u32>> {
+        // Older kernels want a place that they hand on to have been written to.
+        let entry = place.write(FlowEntry::default());
+        (flow_read(key, entry) != 0).then_some(entry)
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey<u32>, entry: &FlowEntry<u32>) -> bool {
+        write(key, entry, false)
+    }
+
+    #[inline(always)]
+    fn set_flow(&self, key: &FlowKey<u32>, entry: &FlowEntry<u32>) -> bool {
+        write(key, entry, true)
+    }
+
+    #[inline(always)]
+    fn touch_flow(&self, key: &FlowKey<u32>, entry: &FlowEntry<u32>) -> Touched {
+        match flow_touch(key, entry) {
+            YES => Touched::Yes,
+            ABSENT => Touched::Absent,
+            _ => Touched::Another,
+        }
+    }
+}
+
+const YES: u32 = Touched::Yes as u32;
+const ABSENT: u32 = Touched::Absent as u32;
+
 impl Flows<[u32; 4]> for KernelTables {
     #[inline(always)]
-    fn flow(&self, key: &FlowKey<[u32; 4]>, entry: &mut FlowEntry<[u32; 4]>) -> bool {
+    fn blank<'a>(&self, place: &'a mut MaybeUninit<FlowEntry<[u32; 4]>>) -> &'a mut FlowEntry<[u32; 4]> {
+        zeroed(place)
+    }
+
+    #[inline(always)]
+    fn flow<'a>(
+        &self,
+        key: &FlowKey<[u32; 4]>,
+        place: &'a mut MaybeUninit<FlowEntry<[u32; 4]>>,
+    ) -> Option<&'a mut FlowEntry<[u32; 4]>> {
         // SAFETY: the tuple of a row never changes in place; the two fields that do are written by `touch_flow` alone.
-        let Some(row) = (unsafe { FLOWS_V6.get(key) }) else { return false };
-        *entry = *row;
-        true
+        unsafe { FLOWS_V6.get(key) }.map(|row| place.write(*row))
     }
 
     #[inline(always)]
@@ -161,6 +310,9 @@ pub(super) fn forget(packet: &Skb) {
             let unchanged = bucket.rows.get(way).is_some_and(|row| row.version == stale.version && row.entry.seen == stale.seen);
             if unchanged {
                 bucket.clear(way);
+            }
+            if stale.way == NONE && bucket.overflowed == stale.seen {
+                bucket.overflowed = Tick(0);
             }
         });
     }

@@ -1,11 +1,12 @@
 //! The tables of flows. Those of IPv4 are read bucket by bucket and freed by the datapath's own program, for only BPF
 //! programs can take a bucket's lock.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
 use aya::Ebpf;
 use aya::programs::{ProgramFd, SchedClassifier};
-use viaduct_common::{FORGET, FlowBucket, FlowEntry, FlowKey, STALE_FLOWS, StaleFlow, StaleFlows, abi};
+use viaduct_common::{FORGET, FlowBucket, FlowEntry, FlowKey, STALE_FLOWS, StaleFlow, StaleFlows, Tick, WAYS, abi};
 
 use super::{Cells, Rows, failed, fd_of, open, take, visit_rows};
 use crate::bpf::{self, Batches};
@@ -22,7 +23,44 @@ const IPV6_PARTS: u32 = 1 << 31;
 pub(super) struct FlowTables {
     pub(super) v4: Cells<FlowBucket>,
     pub(super) v6: Rows<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>,
+    overflows: Overflows,
     forget: ProgramFd,
+}
+
+/// Which buckets say that flows of theirs are elsewhere, and whether there are any: each look-up that finds nothing in such a
+/// bucket has to look into a second one.
+#[derive(Debug, Default)]
+struct Overflows {
+    /// Those of the sweep before, and since when they say so.
+    before: BTreeMap<u32, Tick>,
+    /// Those of this sweep.
+    now: BTreeMap<u32, Tick>,
+    /// Buckets of which flows were seen elsewhere.
+    needed: BTreeSet<u32>,
+}
+
+impl Overflows {
+    fn note(&mut self, index: u32, bucket: &FlowBucket) {
+        if bucket.overflowed != Tick(0) {
+            self.now.insert(index, bucket.overflowed);
+        }
+        // One more than the index, see there.
+        self.needed.extend(bucket.flows().filter_map(|(_, row)| row.guest_of.checked_sub(1)));
+    }
+
+    /// Ends a sweep, and gives the buckets that need not say so any longer.
+    ///
+    /// A flow is written first and noted by its bucket then. So what a bucket says already before a sweep begins is about flows
+    /// that this sweep has seen.
+    fn end(&mut self) -> Vec<StaleFlow> {
+        let said_before = |bucket: &u32, since: &Tick| self.before.get(bucket) == Some(since);
+        let unneeded = self.now.iter().filter(|(bucket, since)| said_before(bucket, since) && !self.needed.contains(bucket));
+        let stale = unneeded.map(|(bucket, since)| StaleFlow { bucket: *bucket, way: WAYS as u32, version: 0, seen: *since });
+        let stale = stale.collect();
+        self.before = std::mem::take(&mut self.now);
+        self.needed.clear();
+        stale
+    }
 }
 
 impl FlowTables {
@@ -32,6 +70,7 @@ impl FlowTables {
         Ok(Self {
             v4: open(abi::FLOWS, take(object, abi::FLOWS)?)?,
             v6: open(abi::FLOWS_V6, take(object, abi::FLOWS_V6)?)?,
+            overflows: Overflows::default(),
             forget,
         })
     }
@@ -43,7 +82,10 @@ impl FlowTables {
         visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep,
     ) -> Result<Option<u32>, StoreError> {
         if from < IPV6_PARTS {
-            let (stale, next) = self.read(from, visit)?;
+            let (mut stale, next) = self.read(from, visit)?;
+            if next.is_none() {
+                stale.extend(self.overflows.end());
+            }
             self.forget(&stale)?;
             return Ok(Some(next.unwrap_or(IPV6_PARTS)));
         }
@@ -54,7 +96,7 @@ impl FlowTables {
 
     /// Shows the flows in some buckets from `from` to `visit`. Gives those that it does not keep, and where the next part begins.
     fn read(
-        &self,
+        &mut self,
         from: u32,
         visit: &mut dyn FnMut(&FlowKey, &FlowEntry) -> Keep,
     ) -> Result<(Vec<StaleFlow>, Option<u32>), StoreError> {
@@ -64,6 +106,7 @@ impl FlowTables {
         if let Some((indexes, buckets)) = batches.next().map_err(|error| failed(abi::FLOWS, "read", error))? {
             count = buckets.len() as u32;
             for (bucket, content) in indexes.iter().zip(buckets) {
+                self.overflows.note(*bucket, content);
                 for (way, row) in content.flows() {
                     if visit(&row.key.convert(), &row.entry.convert()) == Keep::No {
                         stale.push(StaleFlow { bucket: *bucket, way: way as u32, version: row.version, seen: row.entry.seen });

@@ -134,8 +134,8 @@ fn put_flow(flows: &mut Cells<FlowBucket>, n: u32) -> (u32, usize) {
     let entry = FlowEntry { seen: Tick(n), ..FlowEntry::default() };
     let index = n % flows.len();
     let Wire(mut bucket) = flows.get(&index, 0).expect("within the map");
-    let way = bucket.room(1 + n as u16);
-    bucket.put(way, &flow(n), 1 + n as u16, &entry);
+    let way = bucket.vacancy(1 + n as u16).expect("few flows in a bucket");
+    bucket.put(way, &flow(n), 1 + n as u16, &entry, 0);
     flows.set(index, Wire(bucket), 0).expect("within the map");
     (index, way)
 }
@@ -202,6 +202,34 @@ fn a_flow_that_was_revived_meanwhile_stays() {
     remove_as_seen(abi::FLOWS_V6, &mut store.flows.v6, flow_v6(7), &as_judged).expect("no error");
     assert!(store.flows.v6.get(&Wire(flow_v6(7)), 0).is_ok(), "it has been seen since");
     remove_as_seen(abi::FLOWS_V6, &mut store.flows.v6, flow_v6(8), &as_judged).expect("gone already is no error");
+}
+
+/// A bucket says that flows of its are elsewhere for as long as one is, and no look-up needs a second bucket afterwards.
+#[test]
+fn a_bucket_without_flows_elsewhere_says_so_no_longer() {
+    const HOME: u32 = 3;
+    const HOST: u32 = 11;
+    let mut store = store(SMALL);
+    let change = |store: &mut KernelStore, index, change: &dyn Fn(&mut FlowBucket)| {
+        let Wire(mut bucket) = store.flows.v4.get(&index, 0).expect("within the map");
+        change(&mut bucket);
+        store.flows.v4.set(index, Wire(bucket), 0).expect("within the map");
+    };
+    let guest = FlowEntry { seen: Tick(7), ..FlowEntry::default() };
+    change(&mut store, HOST, &|host| host.put(0, &flow(7), 9, &guest, HOME + 1));
+    change(&mut store, HOME, &|home| home.overflow(Tick(7)));
+    let says_so = |store: &KernelStore| store.flows.v4.get(&HOME, 0).expect("within the map").0.overflowed();
+    for _ in 0..3 {
+        visit_all(&mut store, &mut |_, _| Keep::Yes);
+        assert!(says_so(&store), "there is one");
+    }
+    visit_all(&mut store, &mut |_, _| Keep::No);
+    assert!(says_so(&store), "it was seen in this sweep");
+    change(&mut store, HOME, &|home| home.overflow(Tick(9)));
+    visit_all(&mut store, &mut |_, _| Keep::Yes);
+    assert!(says_so(&store), "another one may have gone there behind this sweep's back");
+    visit_all(&mut store, &mut |_, _| Keep::Yes);
+    assert!(!says_so(&store));
 }
 
 /// What packets do to the table meanwhile must not hide the flows that stay, nor keep the sweep from ending.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
@@ -61,9 +62,32 @@ impl Dial {
 
     /// Opens a UDP socket and connects it.
     pub(super) async fn udp(&self) -> Result<UdpSocket, Failure> {
-        let socket = UdpSocket::bind(self.source()).await?;
+        let socket = match self.from_port {
+            Some(_) => UdpSocket::bind(self.source()).await?,
+            None => any_udp_port(self.source()).await?,
+        };
         socket.connect(self.to).await?;
         Ok(socket)
+    }
+}
+
+/// Source ports of UDP sockets: those that neither the kernel chooses by itself nor a node port has.
+const FIRST_UDP_PORT: u16 = 10_000;
+/// How many.
+const UDP_PORTS: u16 = 16_384;
+
+/// Binds a socket to the address of `source` and to another port each time, for as long as there are some.
+///
+/// The kernel chooses by chance. A proxy remembers a datagram's flow for minutes, so a port that came again by chance would
+/// lead to where the socket before it went.
+async fn any_udp_port(mut source: SocketAddr) -> io::Result<UdpSocket> {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    loop {
+        source.set_port(FIRST_UDP_PORT + TAKEN.fetch_add(1, Ordering::Relaxed) % UDP_PORTS);
+        match UdpSocket::bind(source).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
     }
 }
 
