@@ -50,13 +50,13 @@ pub const CONNECTIONS: u32 = 1 << 18;
 
 /// Buckets of `FLOWS` for this many connections.
 ///
-/// A connection has two rows, and a bucket is planned for ten. It has room for 16 ([`WAYS`](crate::WAYS)), so that few buckets
-/// are full when the table holds all that it is made for: one in forty.
+/// A connection has two rows, and a bucket is planned for ten. It has room for 16 ([`WAYS`](crate::WAYS)), so that most buckets
+/// have some left when the table holds all that it is made for; one in seven is full then, and what belongs there goes to second ones.
 pub const fn flow_buckets(connections: u32) -> u32 {
     connections.div_ceil(5)
 }
 
-/// IPv4 flows of all hooks; index [`FlowPlace::bucket`](crate::FlowPlace).
+/// IPv4 flows of all hooks; index [`FlowPlace::first`](crate::FlowPlace) or [`FlowPlace::second`](crate::FlowPlace).
 pub const FLOWS: MapSpec = spec::<u32, FlowBucket>("FLOWS", flow_buckets(CONNECTIONS));
 /// IPv6 flows of all hooks.
 pub const FLOWS_V6: MapSpec = spec::<FlowKey<[u32; 4]>, FlowEntry<[u32; 4]>>("FLOWS_V6", CONNECTIONS * 2);

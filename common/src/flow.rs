@@ -41,7 +41,7 @@ impl<A: Ip> Tuple<A> {
 
     /// Bits that are not 0 if the tuples differ.
     #[inline(always)]
-    fn differs(&self, other: &Self) -> u32 {
+    pub(crate) fn differs(&self, other: &Self) -> u32 {
         let ports = (self.src_port.bits() ^ other.src_port.bits()) | (self.dst_port.bits() ^ other.dst_port.bits());
         let mut differs = u32::from(ports);
         let mut word = 0;

@@ -4,10 +4,10 @@
 //! up flows that live for those that never will. Here a look-up reads one cache line of tags and one of the flow; a new flow
 //! writes the same two; and a full bucket gives up what is worth least.
 //!
-//! A flow's first bucket is that of its pod's end: address, port and protocol. Both of its rows have this end in common, so what
-//! looks for one finds the other's tags in the cache. A pod that talks to many from one port fills it; then rows go to
-//! their second bucket, which depends on the whole key, and the first one notes that this happened. Only where neither has room, a
-//! flow is given up.
+//! A row's first bucket is that of the pod's end of its key: address, port and protocol. Both rows of a flow have this end in common,
+//! unless it is a hairpin or its port was changed, so what looks for one finds the other's tags in the cache. A pod that talks
+//! to many from one port fills the bucket; then rows go to their second one, which depends on the whole key, and the first one
+//! notes that this happened. Only where neither has room, a flow is given up.
 //!
 //! Readers take no lock: a row's `version` is odd while the row is written and another one afterwards, so a reader that finds it
 //! even before and unchanged after has read one flow. Whoever writes holds the bucket's lock.
@@ -63,14 +63,14 @@ pub struct FlowBucket {
     pub changes: u32,
     /// A tag for each flow; 0 where the row is free.
     pub tags: [u64; WORDS],
-    /// When a flow whose first bucket this is last went to its second; 0 if none is there.
-    pub overflowed: Tick,
+    /// Odd if a row whose first bucket this is may be in its second; another one with each row that goes there.
+    pub overflows: u32,
     /// Zero. The rows of IPv4 are one cache line each.
     pub reserved: [u32; 5],
     /// The flows.
     pub rows: [FlowRow; WAYS],
 }
-plain!(FlowBucket, 1088, [bpf_spin_lock, u32, [u64; WORDS], Tick, [u32; 5], [FlowRow; WAYS]]);
+plain!(FlowBucket, 1088, [bpf_spin_lock, u32, [u64; WORDS], u32, [u32; 5], [FlowRow; WAYS]]);
 
 impl Default for FlowBucket {
     fn default() -> Self {
@@ -78,7 +78,7 @@ impl Default for FlowBucket {
             lock: bpf_spin_lock::default(),
             changes: 0,
             tags: [0; WORDS],
-            overflowed: Tick(0),
+            overflows: 0,
             reserved: [0; 5],
             rows: [FlowRow::default(); WAYS],
         }
@@ -90,7 +90,7 @@ impl Default for FlowBucket {
 pub struct FlowPlace {
     /// Index of its first bucket.
     pub first: u32,
-    /// Index of the bucket that it goes to if the first one is full. May be the same.
+    /// Index of the bucket that it goes to if the first one is full: another one, unless there is no other.
     pub second: u32,
     /// The flow's tag in either; never 0.
     pub tag: u16,
@@ -101,7 +101,10 @@ impl FlowPlace {
     #[inline(always)]
     pub fn of(key: &FlowKey<u32>, seed: u32, buckets: u32) -> Self {
         let FlowHash { near, whole } = FlowHash::of(key, seed);
-        Self { first: scale(near, buckets), second: scale((whole >> 32) as u32, buckets), tag: (whole >> 16) as u16 | 1 }
+        let first = scale(near, buckets);
+        let others = scale((whole >> 32) as u32, buckets.wrapping_sub(1));
+        let second = if others >= first && buckets > 1 { others + 1 } else { others };
+        Self { first, second, tag: (whole >> 16) as u16 | 1 }
     }
 }
 
@@ -145,21 +148,29 @@ impl FlowBucket {
         }
     }
 
-    /// True if a flow whose first bucket this is may be in its second, at this moment.
+    /// True if a row whose first bucket this is may be in its second, at this moment.
     #[inline(always)]
     pub fn overflowed(&self) -> bool {
         // SAFETY: as above.
         #[expect(unsafe_code, reason = "other CPUs write to the bucket")]
-        let when = unsafe { core::ptr::read_volatile(&raw const self.overflowed) };
-        when != Tick(0)
+        let overflows = unsafe { core::ptr::read_volatile(&raw const self.overflows) };
+        overflows % 2 != 0
     }
 
-    /// Notes that a flow went to its second bucket.
+    /// Notes that a row went to its second bucket.
     #[inline(always)]
-    pub fn overflow(&mut self, now: Tick) {
-        write(&mut self.overflowed, Tick(now.0 | 1));
-        // Who has looked for a flow here before must look again.
+    pub fn overflow(&mut self) {
+        let next = self.overflows.wrapping_add(2) | 1;
+        write(&mut self.overflows, next);
+        // Who has looked for a row here before must look again.
         self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Takes the note back.
+    #[inline(always)]
+    pub fn settle(&mut self) {
+        let none = self.overflows & !1;
+        write(&mut self.overflows, none);
     }
 
     /// The rows with this tag; with tag 0, the free ones.
@@ -192,23 +203,26 @@ impl FlowBucket {
         self.rows[way].key.is(key).then_some(way)
     }
 
-    /// A row for a new flow for which no other one is given up.
-    ///
-    /// Except that a third flow with the same tag takes the place of the second (once in 2^24 new flows): so a look-up ends after two.
+    /// A free row; or that of the second flow with the same tag, if there are two (once in 2^23 rows, where the bucket is full): so
+    /// a look-up ends after two.
     #[inline(always)]
     pub fn vacancy(&self, tag: u16) -> Option<usize> {
         self.with_tag(tag).rest().first().or_else(|| self.with_tag(0).first())
     }
 
-    /// The row of the flow that is worth least.
+    /// The row that may make way for that of `key`: the one that is worth least, and not the other row of the same flow.
     #[inline(always)]
-    pub fn least(&self) -> usize {
+    pub fn least(&self, key: &FlowKey<u32>) -> Victim {
+        let partner = key.tuple.reversed();
         let mut least = i64::MAX;
         for (way, row) in (0..).zip(&self.rows) {
+            let others = row.entry.new.differs(&partner);
+            // All bits if it is the flow's own.
+            let own = i64::from(others | others.wrapping_neg()) >> 31 & 1 ^ 1;
             // The row's number fits below.
-            least = lesser(least, worth(&row.entry) << 4 | way);
+            least = lesser(least, (own << 33 | worth(&row.entry)) << 4 | way);
         }
-        least.cast_unsigned() as usize % WAYS
+        Victim(least)
     }
 
     /// Makes the row `way` that of `key`, in its first bucket; or in its second, as [`FlowRow::guest_of`] says.
@@ -275,6 +289,24 @@ impl FlowBucket {
     }
 }
 
+/// A row that may be given up, and what it is worth.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Victim(pub i64);
+
+impl Victim {
+    /// The row.
+    #[inline(always)]
+    pub const fn way(self) -> usize {
+        self.0.cast_unsigned() as usize % WAYS
+    }
+
+    /// What it is worth.
+    #[inline(always)]
+    pub const fn worth(self) -> i64 {
+        self.0 >> 4
+    }
+}
+
 /// What a reader without the lock got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Read {
@@ -332,9 +364,9 @@ pub struct StaleFlow {
     pub bucket: u32,
     /// Its place there; [`WAYS`] for the bucket.
     pub way: u32,
-    /// [`FlowRow::version`].
+    /// [`FlowRow::version`]; [`FlowBucket::overflows`] of the bucket.
     pub version: u32,
-    /// [`FlowEntry::seen`]; [`FlowBucket::overflowed`] of the bucket.
+    /// [`FlowEntry::seen`].
     pub seen: Tick,
 }
 plain!(StaleFlow, 16, [u32, u32, u32, Tick]);
@@ -376,9 +408,9 @@ mod tests {
         FlowEntry { state, seen: Tick(seen), ..FlowEntry::default() }
     }
 
-    /// As the datapath does it.
+    /// As the datapath does it where the second buckets have nothing that is worth less.
     fn set(bucket: &mut FlowBucket, key: &FlowKey<u32>, tag: u16, entry: &FlowEntry<u32>) {
-        let way = bucket.find(key, tag).or_else(|| bucket.vacancy(tag)).unwrap_or_else(|| bucket.least());
+        let way = bucket.find(key, tag).or_else(|| bucket.vacancy(tag)).unwrap_or_else(|| bucket.least(key).way());
         bucket.put(way, key, tag, entry, 0);
     }
 
@@ -427,7 +459,20 @@ mod tests {
             // In no order.
             set(&mut bucket, &key(n), 2 * n as u16 + 1, &entry(FlowState::TCP_ESTABLISHED, 100 + (n * 7 + 3) % 16));
         }
-        assert_eq!(bucket.rows[bucket.least()].entry.seen, Tick(100));
+        assert_eq!(bucket.rows[bucket.least(&key(99)).way()].entry.seen, Tick(100));
+    }
+
+    #[test]
+    fn a_row_does_not_give_up_the_other_one_of_its_flow() {
+        let mut bucket = FlowBucket::default();
+        for n in 0..15 {
+            set(&mut bucket, &key(n), 2 * n as u16 + 1, &entry(FlowState::UDP_REPLIED, 100 + n));
+        }
+        let asked = key(77).tuple;
+        let answer = FlowEntry { new: asked.reversed(), ..entry(FlowState::UDP_UNREPLIED, 200) };
+        set(&mut bucket, &key(16), 333, &answer);
+        assert_eq!(bucket.least(&key(78)).way(), 15, "for a stranger, what was not answered makes way");
+        assert_eq!(bucket.least(&key(77)).way(), 0);
     }
 
     #[test]
@@ -452,30 +497,32 @@ mod tests {
         assert_ne!((bucket.rows[way].version, bucket.changes()), (version, changes));
     }
 
-    /// Places are spread as by chance, whatever the seed: of buckets planned for ten flows, few get more than they have room
-    /// for, and hardly any two flows of a bucket share a tag.
+    /// Places are spread as by chance, whatever the seed: of buckets planned for ten rows, few get more than they have room
+    /// for (7 %, as rows come in pairs), and hardly any two rows of a bucket share a tag.
     #[test]
     fn flows_spread_over_buckets_and_tags() {
         const BUCKETS: u32 = 1000;
         for seed in [0, 77, 0x8000_0001, u32::MAX] {
             let mut counts = [0_usize; BUCKETS as usize];
             let mut buckets = [FlowBucket::default(); 12];
-            // One client and one backend; what differs is the client's port, as in a benchmark.
-            let keys =
-                (0..BUCKETS * 10).map(|n| Tuple { src: 1, dst: 7, src_port: Port::new(80), dst_port: Port::new(n as u16) });
-            for key in keys.map(|tuple| FlowKey::new(tuple, Protocol::TCP, Hook::TO_POD)) {
+            // One client and one Service; what differs is the client's port, as in a benchmark.
+            let flow = |n: u32| {
+                let asked = Tuple { src: 7, dst: 1, src_port: Port::new(n as u16), dst_port: Port::new(80) };
+                [(asked, Hook::FROM_POD), (Tuple { src: 9, ..asked.reversed() }, Hook::TO_POD)]
+            };
+            for key in (0..BUCKETS * 5).flat_map(flow).map(|(tuple, hook)| FlowKey::new(tuple, Protocol::TCP, hook)) {
                 let place = FlowPlace::of(&key, seed, BUCKETS);
                 counts[place.first as usize] += 1;
                 if let Some(bucket) = buckets.get_mut(place.first as usize) {
                     set(bucket, &key, place.tag, &entry(FlowState::TCP_NEW, 1));
                 }
             }
-            assert!(counts.iter().all(|count| (1..=30).contains(count)), "seed {seed}: {counts:?}");
+            assert!(counts.iter().all(|count| *count <= 40), "seed {seed}: {counts:?}");
             let full = counts.iter().filter(|count| **count > WAYS).count();
-            assert!(full < 60, "seed {seed}: {full} of {BUCKETS} buckets overflow");
+            assert!(full < 110, "seed {seed}: {full} of {BUCKETS} buckets overflow");
             let (kept, came) =
                 (buckets.iter().map(|bucket| bucket.flows().count()).sum::<usize>(), counts[..12].iter().sum::<usize>());
-            assert!(came - kept < 20, "seed {seed}: of {came} flows {kept} are left");
+            assert!(came - kept < 30, "seed {seed}: of {came} rows {kept} are left");
         }
     }
 

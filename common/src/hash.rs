@@ -32,7 +32,7 @@ pub fn mix_tuple<A: Ip>(tuple: &Tuple<A>, protocol: Protocol, seed: u32) -> u32 
 /// What picks an IPv4 flow's place in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FlowHash {
-    /// Of the pod's end: address, port and protocol. Both rows of a flow have it in common.
+    /// Of the pod's end: address, port and protocol. Both rows of a flow have it in common, unless it is a hairpin or its port was changed.
     pub(crate) near: u32,
     /// Of the whole key.
     pub(crate) whole: u64,

@@ -29,7 +29,9 @@ pub use config::{Clock, Config, Lifetimes, Tick};
 pub use counters::{CounterRows, Counters};
 pub use filter::{FilterPlace, FilterWord};
 pub use flow::{FlowEntry, FlowFlags, FlowKey, FlowState, Hook, Tuple};
-pub use flow_table::{FlowBucket, FlowPlace, FlowRow, Read, STALE_FLOWS, StaleFlow, StaleFlows, WAYS, Ways, bpf_spin_lock};
+pub use flow_table::{
+    FlowBucket, FlowPlace, FlowRow, Read, STALE_FLOWS, StaleFlow, StaleFlows, Victim, WAYS, Ways, bpf_spin_lock,
+};
 pub use fragment::{FragmentEntry, FragmentKey, FragmentKind, PARKED_BYTES, PARKED_PER_DATAGRAM, ParkedFragment, ParkedKey};
 pub use frontend::{Frontend, FrontendFlags, ServiceId};
 pub use hash::{mix, mix_tuple, scale};

@@ -26,7 +26,7 @@ impl Buckets {
             let way = second.vacancy(place.tag).expect("a test has few flows");
             second.put(way, &key, place.tag, &entry.convert(), place.first + 1);
             self.0.set(place.second, Wire(second), 0).expect("within the map");
-            first.overflow(entry.seen);
+            first.overflow();
         }
         self.0.set(place.first, Wire(first), 0).expect("within the map");
     }

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use probe_ebpf::{Flows, Packet as _, Touched};
-use viaduct_common::{FlowBucket, FlowEntry, FlowKey, Ip, Read, STALE_FLOWS, StaleFlow, StaleFlows, Tick, WAYS};
+use viaduct_common::{FlowBucket, FlowEntry, FlowKey, Ip, Read, STALE_FLOWS, StaleFlow, StaleFlows, Victim, WAYS};
 
 use super::env::flow_place;
 use super::maps::{FLOWS, FLOWS_V6};
@@ -24,33 +24,29 @@ fn find(bucket: &FlowBucket, key: &FlowKey<u32>, tag: u16) -> u32 {
     bucket.find(key, tag).map_or(NONE, |way| way as u32)
 }
 
-/// A row for a new flow that costs no other, or [`NONE`].
-#[inline(never)]
-fn vacancy(bucket: &FlowBucket, tag: u16) -> u32 {
-    bucket.vacancy(tag).map_or(NONE, |way| way as u32)
-}
-
-/// The row of the flow that is worth least.
-#[inline(never)]
-fn least(bucket: &FlowBucket) -> u32 {
-    bucket.least() as u32
-}
-
-/// Does `work` on a bucket while nobody else writes to it, if it has not changed since it had `changes`. The verifier allows
-/// no call meanwhile: what is to be done was found out before. False: it has changed.
+/// Does `work` on a bucket while nobody else writes to it, and gives its result. The verifier allows no call meanwhile.
 #[inline(always)]
-fn locked(bucket: u32, changes: u32, work: impl FnOnce(&mut FlowBucket)) -> bool {
+fn locked(bucket: u32, work: impl FnOnce(&mut FlowBucket) -> bool) -> bool {
     let Some(bucket) = FLOWS.get_ptr_mut(bucket) else { return false };
     // SAFETY: the bucket is memory of the map. Those who read without the lock check the version of what they have read.
     unsafe {
         bpf_spin_lock((&raw mut (*bucket).lock).cast());
-        let unchanged = (*bucket).changes == changes;
-        if unchanged {
-            work(&mut *bucket);
-        }
+        let result = work(&mut *bucket);
         bpf_spin_unlock((&raw mut (*bucket).lock).cast());
-        unchanged
+        result
     }
+}
+
+/// The same if the bucket has not changed since it had `changes`: what is to be done was found out before. False: it has changed.
+#[inline(always)]
+fn unchanged(bucket: u32, changes: u32, work: impl FnOnce(&mut FlowBucket)) -> bool {
+    locked(bucket, |bucket| {
+        let unchanged = bucket.changes == changes;
+        if unchanged {
+            work(bucket);
+        }
+        unchanged
+    })
 }
 
 /// What the verifier looks at once for each program, and not once for each call: functions that are global to it. They take and
@@ -64,7 +60,55 @@ unsafe fn places<'a>(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>) -> 
     unsafe { Some((key.as_ref()?, entry.as_ref()?)) }
 }
 
-/// Another function must go on: the row is not in its first bucket, and there is no room, or it may be in its second.
+/// A row of a bucket that costs no other flow, or [`NONE`].
+#[unsafe(no_mangle)]
+extern "C" fn flow_vacancy(bucket: u32, tag: u32) -> u32 {
+    let Some(bucket) = FLOWS.get(bucket) else { return NONE };
+    bucket.vacancy(tag as u16).map_or(NONE, |way| way as u32)
+}
+
+/// The row that may make way for that of `key` in a bucket, as a [`Victim`].
+#[unsafe(no_mangle)]
+extern "C" fn flow_least(bucket: u32, key: *const FlowKey<u32>) -> i64 {
+    // SAFETY: of the caller below.
+    let (Some(bucket), Some(key)) = (FLOWS.get(bucket), unsafe { key.as_ref() }) else { return 0 };
+    bucket.least(key).0
+}
+
+/// Set in what [`flow_room`] returns: the row is one of the second bucket.
+const SECOND: u32 = 1 << 8;
+
+/// The row to be written for `key`, which its first bucket has no room for, or which may be in its second. [`NONE`]: it is there
+/// and is not to be replaced.
+#[unsafe(no_mangle)]
+extern "C" fn flow_room(key: *const FlowKey<u32>, replace: u32) -> u32 {
+    // SAFETY: of the caller below.
+    let Some(key) = (unsafe { key.as_ref() }) else { return NONE };
+    let place = flow_place(key);
+    let (Some(first), Some(second)) = (FLOWS.get(place.first), FLOWS.get(place.second)) else { return NONE };
+    if find(first, key, place.tag) < NONE {
+        // It was not a moment ago.
+        return NONE;
+    }
+    let there = find(second, key, place.tag);
+    if there < NONE {
+        return if replace == 0 { NONE } else { there | SECOND };
+    }
+    let here = flow_vacancy(place.first, u32::from(place.tag));
+    if here < NONE {
+        return here;
+    }
+    let there = flow_vacancy(place.second, u32::from(place.tag));
+    if there < NONE {
+        return there | SECOND;
+    }
+    let (near, far) = (Victim(flow_least(place.first, key)), Victim(flow_least(place.second, key)));
+    if near.worth() <= far.worth() { near.way() as u32 } else { far.way() as u32 | SECOND }
+}
+
+/// Written.
+const WRITTEN: u32 = 1;
+/// Another function must go on: the row is not in its first bucket, and either there is no room or it may be in its second.
 const ELSEWHERE: u32 = 2;
 
 /// Adds the row of `key` to its first bucket; or replaces it there, if that is wanted. 0: it is there and is not to be
@@ -81,12 +125,12 @@ extern "C" fn flow_write(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>,
         return 0;
     }
     if way == NONE {
-        way = vacancy(bucket, place.tag);
+        way = flow_vacancy(place.first, u32::from(place.tag));
         if way == NONE || bucket.overflowed() {
             return ELSEWHERE;
         }
     }
-    u32::from(locked(place.first, changes, |bucket| bucket.put(way as usize, key, place.tag, entry, 0)))
+    u32::from(unchanged(place.first, changes, |bucket| bucket.put(way as usize, key, place.tag, entry, 0)))
 }
 
 /// The same for [`ELSEWHERE`].
@@ -96,44 +140,35 @@ extern "C" fn flow_write_elsewhere(key: *const FlowKey<u32>, entry: *const FlowE
     let Some((key, entry)) = (unsafe { places(key, entry) }) else { return 0 };
     let place = flow_place(key);
     let (Some(first), Some(second)) = (FLOWS.get(place.first), FLOWS.get(place.second)) else { return 0 };
-    let changes = first.changes();
-    let changes_there = second.changes();
-    if find(first, key, place.tag) < NONE {
+    let (changes, changes_there) = (first.changes(), second.changes());
+    let row = flow_room(key, replace);
+    if row == NONE {
         return 0;
     }
-    let mut there = find(second, key, place.tag);
-    let found = there < NONE;
-    let mut here = NONE;
-    if found {
-        if replace == 0 {
-            return 0;
-        }
-    } else {
-        here = vacancy(first, place.tag);
-        there = vacancy(second, place.tag);
-        if here == NONE && there == NONE {
-            here = least(first);
-        }
-    }
-    if here < NONE {
-        return u32::from(locked(place.first, changes, |first| first.put(here as usize, key, place.tag, entry, 0)));
+    let way = (row & !SECOND) as usize;
+    if row & SECOND == 0 {
+        return u32::from(unchanged(place.first, changes, |first| first.put(way, key, place.tag, entry, 0)));
     }
     let guest_of = place.first + 1;
-    let written = locked(place.second, changes_there, |second| second.put(there as usize, key, place.tag, entry, guest_of));
-    if found || !written {
-        return u32::from(written);
+    if !unchanged(place.second, changes_there, |second| second.put(way, key, place.tag, entry, guest_of)) {
+        return 0;
     }
-    // The row came first: whoever sees that the bucket overflowed finds it.
-    let noted = locked(place.first, changes, |first| first.overflow(entry.seen));
-    if !noted {
-        // The key may have got a row there meanwhile.
-        locked(place.second, second.changes(), |second| {
-            if second.rows.get(there as usize).is_some_and(|row| row.key.is(key)) {
-                second.clear(there as usize);
-            }
-        });
+    // The row came first: whoever sees the note finds it. And whoever has not seen it fails to write here from now on.
+    locked(place.first, |first| {
+        first.overflow();
+        true
+    });
+    if find(first, key, place.tag) == NONE {
+        return WRITTEN;
     }
-    u32::from(noted)
+    // Another CPU was faster.
+    locked(place.second, |second| {
+        if second.rows.get(way).is_some_and(|row| row.key.is(key)) {
+            second.clear(way);
+        }
+        true
+    });
+    0
 }
 
 /// Copies a row, wherever it is, and also if it is being written. 0: there is none.
@@ -179,7 +214,7 @@ extern "C" fn flow_touch(key: *const FlowKey<u32>, entry: *const FlowEntry<u32>)
         return Touched::Another as u32;
     }
     // If another CPU was faster, the flow's next packet comes here again.
-    locked(index, changes, |bucket| {
+    unchanged(index, changes, |bucket| {
         if let Some(row) = bucket.rows.get_mut(way as usize) {
             row.entry.state = entry.state;
             row.entry.seen = entry.seen;
@@ -298,22 +333,22 @@ impl Flows<[u32; 4]> for KernelTables {
     }
 }
 
-/// Frees the rows that the packet names, if no packet has changed them since the agent saw them.
+/// Frees the rows that the packet names and takes back the notes, if no packet has changed them since the agent saw them.
 #[inline(always)]
 pub(super) fn forget(packet: &Skb) {
     const FIRST: u32 = core::mem::offset_of!(StaleFlows, flows) as u32;
     for index in 0..STALE_FLOWS as u32 {
         let Some(stale) = packet.load::<StaleFlow>(FIRST + index * size_of::<StaleFlow>() as u32) else { return };
-        let Some(bucket) = FLOWS.get(stale.bucket) else { return };
-        locked(stale.bucket, bucket.changes(), |bucket| {
+        locked(stale.bucket, |bucket| {
             let way = stale.way as usize;
             let unchanged = bucket.rows.get(way).is_some_and(|row| row.version == stale.version && row.entry.seen == stale.seen);
             if unchanged {
                 bucket.clear(way);
             }
-            if stale.way == NONE && bucket.overflowed == stale.seen {
-                bucket.overflowed = Tick(0);
+            if stale.way == NONE && bucket.overflows == stale.version {
+                bucket.settle();
             }
+            unchanged
         });
     }
 }

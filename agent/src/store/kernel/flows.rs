@@ -31,18 +31,18 @@ pub(super) struct FlowTables {
 /// bucket has to look into a second one.
 #[derive(Debug, Default)]
 struct Overflows {
-    /// Those of the sweep before, and since when they say so.
-    before: BTreeMap<u32, Tick>,
+    /// Those of the sweep before, and their notes.
+    before: BTreeMap<u32, u32>,
     /// Those of this sweep.
-    now: BTreeMap<u32, Tick>,
+    now: BTreeMap<u32, u32>,
     /// Buckets of which flows were seen elsewhere.
     needed: BTreeSet<u32>,
 }
 
 impl Overflows {
     fn note(&mut self, index: u32, bucket: &FlowBucket) {
-        if bucket.overflowed != Tick(0) {
-            self.now.insert(index, bucket.overflowed);
+        if bucket.overflowed() {
+            self.now.insert(index, bucket.overflows);
         }
         // One more than the index, see there.
         self.needed.extend(bucket.flows().filter_map(|(_, row)| row.guest_of.checked_sub(1)));
@@ -50,12 +50,12 @@ impl Overflows {
 
     /// Ends a sweep, and gives the buckets that need not say so any longer.
     ///
-    /// A flow is written first and noted by its bucket then. So what a bucket says already before a sweep begins is about flows
-    /// that this sweep has seen.
+    /// A flow is written first and noted by its bucket then, with another note each time. So a note that was there before a sweep
+    /// began is about flows that this sweep has seen.
     fn end(&mut self) -> Vec<StaleFlow> {
-        let said_before = |bucket: &u32, since: &Tick| self.before.get(bucket) == Some(since);
-        let unneeded = self.now.iter().filter(|(bucket, since)| said_before(bucket, since) && !self.needed.contains(bucket));
-        let stale = unneeded.map(|(bucket, since)| StaleFlow { bucket: *bucket, way: WAYS as u32, version: 0, seen: *since });
+        let was_there = |bucket: &u32, note: &u32| self.before.get(bucket) == Some(note);
+        let unneeded = self.now.iter().filter(|(bucket, note)| was_there(bucket, note) && !self.needed.contains(bucket));
+        let stale = unneeded.map(|(bucket, note)| StaleFlow { bucket: *bucket, way: WAYS as u32, version: *note, seen: Tick(0) });
         let stale = stale.collect();
         self.before = std::mem::take(&mut self.now);
         self.needed.clear();

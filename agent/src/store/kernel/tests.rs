@@ -217,7 +217,7 @@ fn a_bucket_without_flows_elsewhere_says_so_no_longer() {
     };
     let guest = FlowEntry { seen: Tick(7), ..FlowEntry::default() };
     change(&mut store, HOST, &|host| host.put(0, &flow(7), 9, &guest, HOME + 1));
-    change(&mut store, HOME, &|home| home.overflow(Tick(7)));
+    change(&mut store, HOME, &|home| home.overflow());
     let says_so = |store: &KernelStore| store.flows.v4.get(&HOME, 0).expect("within the map").0.overflowed();
     for _ in 0..3 {
         visit_all(&mut store, &mut |_, _| Keep::Yes);
@@ -225,7 +225,7 @@ fn a_bucket_without_flows_elsewhere_says_so_no_longer() {
     }
     visit_all(&mut store, &mut |_, _| Keep::No);
     assert!(says_so(&store), "it was seen in this sweep");
-    change(&mut store, HOME, &|home| home.overflow(Tick(9)));
+    change(&mut store, HOME, &|home| home.overflow());
     visit_all(&mut store, &mut |_, _| Keep::Yes);
     assert!(says_so(&store), "another one may have gone there behind this sweep's back");
     visit_all(&mut store, &mut |_, _| Keep::Yes);
