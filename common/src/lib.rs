@@ -21,6 +21,7 @@ mod pod;
 mod reason;
 mod service_cidrs;
 mod stage;
+mod stale_flows;
 
 pub use addr::{Addr, Ip, L4Address, Port, Protocol};
 pub use affinity::{AffinityEntry, AffinityKey};
@@ -29,9 +30,7 @@ pub use config::{Clock, Config, Lifetimes, Tick};
 pub use counters::{CounterRows, Counters};
 pub use filter::{FilterPlace, FilterWord};
 pub use flow::{FlowEntry, FlowFlags, FlowKey, FlowState, Hook, Tuple};
-pub use flow_table::{
-    FlowBucket, FlowPlace, FlowRow, Read, STALE_FLOWS, StaleFlow, StaleFlows, Victim, WAYS, Ways, bpf_spin_lock,
-};
+pub use flow_table::{FlowBucket, FlowPlace, FlowRow, Read, Victim, WAYS, Ways, bpf_spin_lock};
 pub use fragment::{FragmentEntry, FragmentKey, FragmentKind, PARKED_BYTES, PARKED_PER_DATAGRAM, ParkedFragment, ParkedKey};
 pub use frontend::{Frontend, FrontendFlags, ServiceId};
 pub use hash::{mix, mix_tuple, scale};
@@ -40,3 +39,4 @@ pub use pod::{Delivery, FAST_UPLINKS, FastPath, Pod, PodPlaces};
 pub use reason::Reason;
 pub use service_cidrs::{Cidr, SERVICE_CIDRS_PER_FAMILY, ServiceCidrs};
 pub use stage::{FORGET, PROGRAMS, Program, STAGE_ENTRIES, Stage, stage_index};
+pub use stale_flows::{STALE_FLOWS, StaleFlow, StaleFlows};

@@ -168,6 +168,7 @@ pub(super) const RULES: &[Rule] = &[
             "agent/src/bpf.rs",
             "agent/src/wire.rs",
             "common/src/flow_table.rs",
+            "common/src/flow_table/tests.rs",
             "common/src/plain.rs",
             "probe-ebpf/src/headers.rs",
             "probe-ebpf/src/host/frame.rs",
